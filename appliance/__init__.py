@@ -1,0 +1,1 @@
+"""Arhivar: a self-hosted e-Factura archive and approval portal for accounting firms."""

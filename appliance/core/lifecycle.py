@@ -1,0 +1,158 @@
+"""Which step may follow which in the life of a document, and who may take it.
+
+Everything that decides a status lives in this file, and nothing here touches
+the database, the disk or the clock: `store.documents.act()` asks `decide()`
+and records the answer. Adding a step means adding a row to `TRANSITIONS`.
+
+             ┌────────── reconsider ──────────┐
+             ▼                                │
+  (SPV) → pending ── reject(reason) ──► rejected
+  (upload)   │  ▲
+     approve │  │ withdraw (client, until taken) / return(reason) (accountant)
+             ▼  │
+          approved ── record(period) ──► archived ── reopen(reason) (accountant) ──► approved
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+
+from appliance.core.errors import BadInput, NotAllowed, TransitionRefused
+from appliance.core.roles import DocumentFacts, Role, Status, Viewer
+from appliance.core.sentence import Sentence
+
+
+class Action(StrEnum):
+    """What a person (or a rule, for `approve` alone) does with a document."""
+
+    APPROVE = "approve"
+    REJECT = "reject"
+    RECONSIDER = "reconsider"
+    WITHDRAW = "withdraw"
+    RETURN = "return"
+    RECORD = "record"
+    REOPEN = "reopen"
+
+
+@dataclass(frozen=True)
+class Transition:
+    """One row of the table: where the step leads and who may take it."""
+
+    to: Status
+    roles: frozenset[Role]
+    needs_reason: bool = False
+    only_until_taken: bool = False
+    limited: bool = False  # the membership's approval limit applies
+
+
+_DECIDERS = frozenset({Role.OWNER, Role.APPROVER})
+_ACCOUNTANTS = frozenset({Role.ACCOUNTANT})
+
+TRANSITIONS: Mapping[tuple[Status, Action], Transition] = {
+    (Status.PENDING, Action.APPROVE): Transition(Status.APPROVED, _DECIDERS, limited=True),
+    (Status.PENDING, Action.REJECT): Transition(Status.REJECTED, _DECIDERS, needs_reason=True),
+    (Status.REJECTED, Action.RECONSIDER): Transition(Status.PENDING, _DECIDERS),
+    (Status.APPROVED, Action.WITHDRAW): Transition(
+        Status.PENDING, _DECIDERS, only_until_taken=True
+    ),
+    (Status.APPROVED, Action.RETURN): Transition(Status.PENDING, _ACCOUNTANTS, needs_reason=True),
+    (Status.APPROVED, Action.RECORD): Transition(Status.ARCHIVED, _ACCOUNTANTS),
+    (Status.ARCHIVED, Action.REOPEN): Transition(Status.APPROVED, _ACCOUNTANTS, needs_reason=True),
+}
+
+
+def transition(status: Status, action: Action) -> Transition:
+    """Return the row for this step, or raise `TransitionRefused`."""
+    try:
+        return TRANSITIONS[status, action]
+    except KeyError:
+        raise TransitionRefused(
+            Sentence(
+                f"Documentul este {_STATUS_RO[status]}: acțiunea „{_ACTION_RO[action]}” "
+                "nu se poate face acum. Reîncarcă pagina.",
+                f"cannot {action} a document that is {status}; reload to see where it is",
+            )
+        ) from None
+
+
+def decide(
+    action: Action, document: DocumentFacts, viewer: Viewer, *, reason: str | None
+) -> Status:
+    """Return the status that the step leads to when this person may take it.
+
+    Raises `TransitionRefused` when the table has no such step, `NotAllowed`
+    when the person's roles, scope or limit do not reach, `BadInput` when the
+    reason that the step asks for is missing. That the person may *see* the
+    document at all is the caller's to check first (`Viewer.may_see`).
+    """
+    row = transition(document.status, action)
+    if not viewer.acting_roles(document) & row.roles:
+        raise NotAllowed(
+            Sentence(
+                f"Rolul tău nu permite acțiunea „{_ACTION_RO[action]}”. "
+                "Cere-i administratorului contului.",
+                f"your role does not allow to {action}; ask the owner of the account",
+            )
+        )
+    if row.only_until_taken and document.taken:
+        raise NotAllowed(
+            Sentence(
+                "Contabilul a preluat deja documentul. Cere-i contabilului să îl returneze.",
+                "the accountant has already taken the document; ask for it to be returned",
+            )
+        )
+    if row.limited and _over_limit(document, viewer):
+        raise NotAllowed(
+            Sentence(
+                "Suma depășește limita ta de aprobare. Îl poate aproba titularul contului.",
+                "the amount is over your approval limit; the owner can approve it",
+            )
+        )
+    if row.needs_reason and not (reason or "").strip():
+        raise BadInput(
+            Sentence(
+                f"Pentru acțiunea „{_ACTION_RO[action]}” este nevoie de un motiv. Scrie motivul.",
+                f"a reason is needed to {action} a document; give one",
+            )
+        )
+    return row.to
+
+
+def allowed_actions(document: DocumentFacts, viewer: Viewer) -> frozenset[Action]:
+    """Return what a page may offer this person; `decide()` still has the last word."""
+    roles = viewer.acting_roles(document)
+    return frozenset(
+        action
+        for (status, action), row in TRANSITIONS.items()
+        if status is document.status
+        and roles & row.roles
+        and not (row.only_until_taken and document.taken)
+        and not (row.limited and _over_limit(document, viewer))
+    )
+
+
+def _over_limit(document: DocumentFacts, viewer: Viewer) -> bool:
+    membership = viewer.memberships.get(document.client_id)
+    limit = membership.scope.approval_limit_minor if membership else None
+    if limit is None:
+        return False
+    return document.ron_minor is None or abs(document.ron_minor) > limit
+
+
+_STATUS_RO = {
+    Status.PENDING: "de aprobat",
+    Status.APPROVED: "aprobat",
+    Status.REJECTED: "respins",
+    Status.ARCHIVED: "înregistrat",
+}
+_ACTION_RO = {
+    Action.APPROVE: "aprobă",
+    Action.REJECT: "respinge",
+    Action.RECONSIDER: "reanalizează",
+    Action.WITHDRAW: "retrage aprobarea",
+    Action.RETURN: "returnează",
+    Action.RECORD: "înregistrează",
+    Action.REOPEN: "redeschide",
+}
