@@ -9,6 +9,16 @@ import { fileURLToPath } from "node:url";
 
 const root = dirname(dirname(fileURLToPath(import.meta.url)));
 
+// The portal writes these into its pages, so that they follow the colour of the text.
+const icons = [
+  "archive-box", "arrow-down-tray", "arrow-path", "arrow-right-start-on-rectangle",
+  "arrow-uturn-left", "bell", "book-open", "building-office", "check", "check-circle",
+  "chevron-down", "chevron-left", "chevron-right", "clock", "code-bracket", "document-text",
+  "exclamation-circle", "exclamation-triangle", "hand-raised", "inbox", "information-circle",
+  "language", "lock-closed", "paper-clip", "question-mark-circle", "shield-check",
+  "shield-exclamation", "user-circle", "users", "x-circle", "x-mark",
+];
+
 // [file in node_modules, name in the folder; its own name when left out]
 const folders = {
   // One family for portal and PDF; "complete" has ș and ț with the comma below.
@@ -19,6 +29,16 @@ const folders = {
     ["@ibm/plex-sans/fonts/complete/woff2/IBMPlexSans-SemiBold.woff2"],
     ["@ibm/plex-sans/fonts/complete/woff2/IBMPlexSans-Bold.woff2"],
     ["@ibm/plex-sans/LICENSE.txt", "IBMPlexSans-LICENSE.txt"],
+  ],
+  // Two weights of the same family, cut by alphabet: Romanian needs the three Latin parts.
+  "appliance/web/static/vendor": [
+    ["htmx.org/dist/htmx.min.js"],
+    ...["Regular", "SemiBold"].flatMap((weight) =>
+      ["Latin1", "Latin2", "Latin3"].map((part) => [
+        `@ibm/plex-sans/fonts/split/woff2/IBMPlexSans-${weight}-${part}.woff2`,
+      ]),
+    ),
+    ...icons.map((name) => [`heroicons/20/solid/${name}.svg`, `icon-${name}.svg`]),
   ],
 };
 
