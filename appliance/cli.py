@@ -1,0 +1,282 @@
+"""The `arhivar` command: thin, each subcommand calls one function of a room.
+
+Exit codes: 0 fine, 1 found problems, 2 wrong use. An error for a person is one
+sentence on standard error, in Romanian when the terminal's language is.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import os
+import sys
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from appliance import config
+from appliance.core.errors import ArhivarError
+
+if TYPE_CHECKING:
+    from appliance.config import Settings
+
+# The owning user of each process (design.md §5); a root start drops to it.
+OWNERS = {
+    "web": "arhivar-web",
+    "dav": "arhivar-dav",
+    "sync": "arhivar-sync",
+    "vault": "arhivar-vault",
+}
+
+
+def main() -> int:
+    """Run the command; an `ArhivarError` becomes one sentence and exit code 2."""
+    try:
+        result = cli.main(standalone_mode=False)
+    except click.ClickException as error:
+        error.show()
+        return 2
+    except click.Abort:
+        return 130
+    except ArhivarError as error:
+        click.echo(f"arhivar: {error.sentence.in_language(terminal_language())}", err=True)
+        return 2
+    except BrokenPipeError:
+        # Whoever reads us (head, less) has seen enough.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    return result if isinstance(result, int) else 0
+
+
+def terminal_language() -> str:
+    """Return `ro` when the terminal speaks Romanian, else `en`."""
+    for name in ("LC_ALL", "LC_MESSAGES", "LANG"):
+        if value := os.environ.get(name):
+            return "ro" if value.startswith("ro") else "en"
+    return "en"
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.option(
+    "--config",
+    "config_file",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Settings file (default: $ARHIVAR_CONFIG, else /etc/arhivar/arhivar.toml).",
+)
+@click.version_option(package_name="arhivar", message="%(version)s")
+@click.pass_context
+def cli(context: click.Context, config_file: Path | None) -> None:
+    """Arhivar: e-Factura from SPV to the archive, the client's phone and the accountant's drive."""
+    context.obj = config_file
+
+
+def _settings() -> Settings:
+    return config.load(click.get_current_context().find_root().obj)
+
+
+def _serve(name: str) -> None:
+    settings = _settings()
+    drop_to(OWNERS[name])
+    logging.basicConfig(level=logging.INFO, format=f"%(levelname)s {name}: %(message)s")
+    # One line a request says nothing that our own lines do not.
+    logging.getLogger("httpx").setLevel(logging.WARNING)
+    room = __import__(f"appliance.{name}", fromlist=["serve"])
+    room.serve(settings)
+
+
+def drop_to(user: str) -> None:
+    """Become `user` for good when started by root and the user exists; otherwise do nothing.
+
+    Groups follow the user database, so the process holds exactly the rights
+    that design.md §5 gives it. Files are made group-writable where SQLite needs it.
+    """
+    os.umask(0o007)
+    if os.geteuid() != 0:
+        return
+    import pwd
+
+    try:
+        entry = pwd.getpwnam(user)
+    except KeyError:
+        return
+    os.initgroups(user, entry.pw_gid)
+    os.setgid(entry.pw_gid)
+    os.setuid(entry.pw_uid)
+    os.environ["HOME"] = entry.pw_dir
+
+
+def _process(name: str, help_text: str) -> Callable[[], None]:
+    @cli.command(name, help=help_text)
+    def run() -> None:
+        _serve(name)
+
+    return run  # type: ignore[no-any-return]  # click's decorator is untyped here
+
+
+_process("web", "Run the portal.")
+_process("dav", "Run the drive (WebDAV).")
+_process("sync", "Run fetching, filing and rendering.")
+_process("vault", "Run the token vault and SPV gateway.")
+
+
+@cli.command()
+def serve() -> None:
+    """Run all four processes on this machine, without nginx."""
+    from appliance.demo import serve_all
+
+    serve_all(_settings(), click.get_current_context().find_root().obj)
+
+
+@cli.command()
+@click.option("--data", type=click.Path(path_type=Path, file_okay=False), default=Path("demo-data"))
+@click.option("--portal-port", type=int, default=8080, show_default=True)
+@click.option("--drive-port", type=int, default=8081, show_default=True)
+@click.option("--spv-port", type=int, default=8082, show_default=True)
+@click.option("--invoices", type=int, default=120, show_default=True, help="How many to make.")
+@click.option(
+    "--documents",
+    type=click.Path(path_type=Path, file_okay=False, exists=True),
+    help="Real UBL files below this folder are served too, as messages of the first client.",
+)
+def demo(
+    data: Path,
+    portal_port: int,
+    drive_port: int,
+    spv_port: int,
+    invoices: int,
+    documents: Path | None,
+) -> int:
+    """Run everything with a simulated SPV, a firm, three clients and their people."""
+    from appliance.demo import run_demo
+
+    return run_demo(
+        data,
+        portal_port=portal_port,
+        drive_port=drive_port,
+        spv_port=spv_port,
+        invoices=invoices,
+        documents=documents,
+    )
+
+
+@cli.command()
+@click.option("--host", default="127.0.0.1", show_default=True)
+@click.option("--port", type=int, default=8082, show_default=True)
+@click.option("--invoices", type=int, default=120, show_default=True)
+@click.option("--seed", type=int, default=1, show_default=True)
+@click.option(
+    "--documents",
+    type=click.Path(path_type=Path, file_okay=False, exists=True),
+    help="Real UBL files and ANAF zips below this folder are served too, byte for byte.",
+)
+@click.option("--json", "json_file", type=click.Path(path_type=Path, dir_okay=False))
+@click.option(
+    "--certificate",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Write the signing certificate (PEM) here, so that a client can pin it.",
+)
+def simulator(**options: Any) -> None:
+    """Run a fake SPV that behaves like ANAF's, for any client of it."""
+    from appliance import simulator as room
+
+    room.serve(**options)
+
+
+@cli.command()
+@click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option("--json", "as_json", is_flag=True, help="One JSON object a line, in order.")
+def inspect(files: tuple[Path, ...], as_json: bool) -> int:
+    """Read UBL documents or ANAF zips and print what was understood."""
+    from appliance.sync import inspect as room
+
+    failed = False
+    for result in room.inspect(files):
+        failed |= "error" in result
+        if as_json:
+            click.echo(json.dumps(result, ensure_ascii=False))
+        else:
+            room.print_human(result)
+    return int(failed)
+
+
+@cli.command()
+@click.argument("file", type=click.Path(path_type=Path))
+@click.option("-o", "--output", required=True, type=click.Path(path_type=Path, dir_okay=False))
+def render(file: Path, output: Path) -> None:
+    """Set one invoice (XML or ANAF zip) as a PDF."""
+    from appliance.sync.pdf.render import render_file
+
+    render_file(file, output)
+
+
+@cli.command()
+@click.option("--client", "cif", help="Only the client with this CIF.")
+def fetch(cif: str | None) -> int:
+    """Fetch from SPV now, and watch until everything listed is settled."""
+    from appliance.sync.fetch import fetch_and_watch
+
+    return asyncio.run(fetch_and_watch(_settings_as("sync"), cif))
+
+
+@cli.command()
+@click.option("--deep", is_flag=True, help="Hash every byte of the archive again.")
+def check(deep: bool) -> int:
+    """Compare the rows with the files, both ways; exit 1 when something is wrong."""
+    from appliance.store import verify
+
+    problems = asyncio.run(verify.check(_settings_as("sync"), deep=deep, at=datetime.now(UTC)))
+    for problem in problems:
+        click.echo(f"{problem.kind} {problem.object}: "
+                   f"{problem.sentence.in_language(terminal_language())}")
+    if not problems:
+        click.echo("rows and files agree")
+    return int(bool(problems))
+
+
+@cli.command()
+def reindex() -> int:
+    """Rebuild missing rows from the archive; a row that exists is never touched."""
+    from appliance.store import reindex as room
+
+    report = asyncio.run(room.reindex(_settings_as("sync"), at=datetime.now(UTC)))
+    click.echo(str(report))
+    return int(bool(report.problems))
+
+
+@cli.command()
+@click.argument("target", type=click.Path(path_type=Path, file_okay=False))
+def export(target: Path) -> int:
+    """Write the drive's tree as plain folders into TARGET."""
+    from appliance.store import export as room
+
+    report = asyncio.run(room.export(_settings(), target))
+    click.echo(str(report))
+    return int(bool(report.problems))
+
+
+@cli.group()
+def audit() -> None:
+    """The append-only record of every change."""
+
+
+@audit.command("verify")
+def audit_verify() -> int:
+    """Recompute the chain; exit 1 and name every break."""
+    from appliance.store import audit as room
+
+    breaks = room.verify(_settings_as("sync").database_path)
+    for found in breaks:
+        click.echo(str(found))
+    if not breaks:
+        click.echo("the chain is whole")
+    return int(bool(breaks))
+
+
+def _settings_as(name: str) -> Settings:
+    settings = _settings()
+    drop_to(OWNERS[name])
+    return settings
