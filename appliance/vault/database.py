@@ -1,0 +1,491 @@
+"""vault.db and shred.db: sealed records, the rows around them, the vault's own audit chain.
+
+A record is read under the version its row shows; `record_high` keeps the
+highest version ever written beside it, and the audit chain names every version
+as well. A row that was put back from an older copy therefore does not open,
+even for someone who also lowered `record_high`.
+
+Shred salts live alone in shred.db, without a write-ahead log and overwritten
+when deleted. Without its salt no copy of a record opens, so a backup keeps
+shred.db apart and for a short time only.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import os
+import sqlite3
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from datetime import datetime
+from pathlib import Path
+
+from appliance.core import chain
+from appliance.core.errors import Busy, SchemaUnknown
+from appliance.core.sentence import Sentence
+from appliance.core.times import to_text
+from appliance.vault import envelope
+from appliance.vault.envelope import Keyring, Label, Purpose
+from appliance.vault.errors import KeyRefused, SealBroken
+
+log = logging.getLogger(__name__)
+
+SCHEMA = 1
+
+_TABLES = """
+CREATE TABLE installation (
+    id INTEGER PRIMARY KEY CHECK (id = 1),
+    uid BLOB NOT NULL,
+    created_at TEXT NOT NULL
+) STRICT;
+CREATE TABLE kek (                        -- every key that ever sealed here
+    key_id BLOB PRIMARY KEY,
+    created_at TEXT NOT NULL
+) STRICT;
+CREATE TABLE record (                     -- format: vault/envelope.py
+    subject BLOB NOT NULL,
+    purpose INTEGER NOT NULL,
+    version INTEGER NOT NULL,
+    body BLOB NOT NULL,
+    sealed_at TEXT NOT NULL,
+    PRIMARY KEY (subject, purpose)
+) STRICT;
+CREATE TABLE record_high (
+    subject BLOB NOT NULL,
+    purpose INTEGER NOT NULL,
+    version INTEGER NOT NULL,
+    PRIMARY KEY (subject, purpose)
+) STRICT;
+CREATE TABLE application (                -- what ANAF calls the registered application
+    id INTEGER PRIMARY KEY CHECK (id = 1),
+    client_id TEXT NOT NULL,
+    redirect_uri TEXT NOT NULL,
+    changed_at TEXT NOT NULL
+) STRICT;
+CREATE TABLE spv_grant (
+    uid TEXT PRIMARY KEY,                 -- 32 hex digits
+    serial TEXT NOT NULL,                 -- of the holder's certificate, hex without colons
+    state TEXT NOT NULL CHECK (state IN ('active', 'needs_authorisation', 'revoked')),
+    requested_by TEXT NOT NULL,
+    created_at TEXT NOT NULL,
+    issued_at TEXT NOT NULL,              -- of the current token pair
+    access_expires_at TEXT NOT NULL,
+    refresh_expires_at TEXT NOT NULL,     -- at the latest; ANAF's sources disagree
+    last_used_at TEXT,
+    refused_at TEXT,                      -- ANAF refused a refresh first then
+    retry_after TEXT                      -- no refresh before
+) STRICT;
+CREATE TABLE cif_grant (                  -- confirmed by a person, one row each
+    cif TEXT NOT NULL,
+    grant_uid TEXT NOT NULL REFERENCES spv_grant,
+    confirmed_by TEXT NOT NULL,
+    confirmed_at TEXT NOT NULL,
+    PRIMARY KEY (cif, grant_uid)
+) STRICT;
+CREATE TABLE offer (                      -- CIFs that a list answer named
+    grant_uid TEXT NOT NULL REFERENCES spv_grant,
+    cif TEXT NOT NULL,
+    first_seen_at TEXT NOT NULL,
+    PRIMARY KEY (grant_uid, cif)
+) STRICT;
+CREATE TABLE authorisation (              -- waiting for the browser to come back
+    state_hash BLOB PRIMARY KEY,
+    session_hash BLOB NOT NULL,
+    grant_uid TEXT,                       -- NULL: a new one
+    requested_by TEXT NOT NULL,
+    expires_at TEXT NOT NULL
+) STRICT;
+CREATE TABLE call (at_ms INTEGER NOT NULL) STRICT;
+CREATE INDEX call_at ON call (at_ms);
+CREATE TABLE quota (
+    day TEXT NOT NULL,                    -- in Bucharest
+    kind TEXT NOT NULL,
+    object TEXT NOT NULL,
+    used INTEGER NOT NULL,
+    PRIMARY KEY (day, kind, object)
+) STRICT, WITHOUT ROWID;
+CREATE TABLE pause (                      -- ANAF said 429
+    id INTEGER PRIMARY KEY CHECK (id = 1),
+    until_ms INTEGER NOT NULL
+) STRICT;
+CREATE TABLE audit (                      -- core/chain.py
+    seq INTEGER PRIMARY KEY,
+    body BLOB NOT NULL,
+    head BLOB NOT NULL
+) STRICT;
+CREATE TRIGGER audit_no_update BEFORE UPDATE ON audit BEGIN
+    SELECT RAISE(ABORT, 'audit is append-only'); END;
+CREATE TRIGGER audit_no_delete BEFORE DELETE ON audit BEGIN
+    SELECT RAISE(ABORT, 'audit is append-only'); END;
+CREATE TRIGGER audit_no_gap BEFORE INSERT ON audit
+    WHEN NEW.seq <> (SELECT COALESCE(MAX(seq), 0) + 1 FROM audit) BEGIN
+    SELECT RAISE(ABORT, 'audit has no gaps'); END;
+"""
+
+
+class Database:
+    """The vault's files, for one thread; `close()` when done.
+
+    Opening makes them (0600) when they are absent. Raises `SchemaUnknown` for
+    the file of another version and `KeyRefused` when the keys we hold are not
+    those that sealed what is there.
+    """
+
+    def __init__(self, directory: Path, keyring: Keyring, *, at: datetime) -> None:
+        _make_private(directory)
+        self.path = directory / "vault.db"
+        self._keyring = keyring
+        self.durable = _connect(self.path)
+        # Counters may lose their last second in a power cut, never in a crash:
+        # ANAF counts as well, and an fsync for each call would cost more than the call.
+        self.counters = _connect(self.path, synchronous="NORMAL")
+        self._shred = _connect(directory / "shred.db", journal="DELETE", synchronous="EXTRA")
+        self._shred.execute(
+            "CREATE TABLE IF NOT EXISTS salt (subject BLOB PRIMARY KEY, salt BLOB NOT NULL) STRICT"
+        )
+        self._prepare(at)
+        (self.installation,) = self.durable.execute("SELECT uid FROM installation").fetchone()
+        self._check_keys(at)
+        self._distrusted = self._find_rolled_back()
+
+    def close(self) -> None:
+        for connection in (self.durable, self.counters, self._shred):
+            connection.close()
+
+    @contextmanager
+    def transaction(self) -> Iterator[sqlite3.Connection]:
+        """Commit durably at the end, or leave everything as it was.
+
+        Raises `Busy` when the disk is full or another process holds the lock.
+        """
+        yield from _transaction(self.durable)
+
+    @contextmanager
+    def counting(self) -> Iterator[sqlite3.Connection]:
+        """Like `transaction()`, without waiting for the disk."""
+        yield from _transaction(self.counters)
+
+    def put(self, subject: bytes, purpose: Purpose, secret: bytes, *, at: datetime) -> int:
+        """Seal `secret` as the next version of its record, inside `transaction()`.
+
+        The subject's salt is durable before, so a committed record always opens.
+        """
+        row = self.durable.execute(
+            "SELECT version FROM record_high WHERE subject = ? AND purpose = ?",
+            (subject, purpose),
+        ).fetchone()
+        version = (row[0] if row else 0) + 1
+        body = self.seal(subject, purpose, version, secret)
+        key = (subject, purpose, version)
+        self.durable.execute(
+            "REPLACE INTO record (subject, purpose, version, body, sealed_at) "
+            "VALUES (?, ?, ?, ?, ?)",
+            (*key, body, to_text(at)),
+        )
+        self.durable.execute(
+            "REPLACE INTO record_high (subject, purpose, version) VALUES (?, ?, ?)", key
+        )
+        self.append(
+            "record:write",
+            "vault",
+            subject.hex(),
+            {
+                "purpose": int(purpose),
+                "version": version,
+                "sha256": hashlib.sha256(body).hexdigest(),
+            },
+            at=at,
+        )
+        self._distrusted.discard((subject, int(purpose)))
+        return version
+
+    def get(self, subject: bytes, purpose: Purpose) -> tuple[bytes, int] | None:
+        """Return the secret and its version, None when there is no record.
+
+        Raises `SealBroken` for one that was changed, moved or put back.
+        """
+        row = self.durable.execute(
+            "SELECT r.version, r.body, h.version FROM record r LEFT JOIN record_high h "
+            "ON h.subject = r.subject AND h.purpose = r.purpose "
+            "WHERE r.subject = ? AND r.purpose = ?",
+            (subject, purpose),
+        ).fetchone()
+        if row is None:
+            return None
+        version, body, high = row
+        if version != high or (subject, int(purpose)) in self._distrusted:
+            raise SealBroken
+        return self.unseal(subject, purpose, version, body), version
+
+    def version(self, subject: bytes, purpose: Purpose) -> int:
+        """Return the version that is current, 0 when there is none."""
+        row = self.durable.execute(
+            "SELECT version FROM record WHERE subject = ? AND purpose = ?", (subject, purpose)
+        ).fetchone()
+        return int(row[0]) if row else 0
+
+    def seal(self, subject: bytes, purpose: Purpose, version: int, secret: bytes) -> bytes:
+        label = Label(self.installation, subject, purpose, version)
+        return envelope.seal(self._keyring, label, self._salt(subject, make=True), secret)
+
+    def unseal(self, subject: bytes, purpose: Purpose, version: int, body: bytes) -> bytes:
+        try:
+            label = Label(self.installation, subject, purpose, version)
+        except ValueError:
+            raise SealBroken from None
+        return envelope.unseal(self._keyring, label, self._salt(subject), body)
+
+    def shred(self, subject: bytes) -> None:
+        """Delete the subject's salt: none of its records opens any more, in no copy."""
+        with self._shred:
+            self._shred.execute("DELETE FROM salt WHERE subject = ?", (subject,))
+
+    def salted(self) -> set[bytes]:
+        """Return the subjects whose records could still be opened."""
+        return {subject for (subject,) in self._shred.execute("SELECT subject FROM salt")}
+
+    def keys(self) -> list[dict[str, object]]:
+        """Return the key generations with the number of records each one seals."""
+        counts: dict[bytes, int] = {}
+        for (body,) in self.durable.execute("SELECT body FROM record"):
+            identifier = envelope.key_id_of(body)
+            counts[identifier] = counts.get(identifier, 0) + 1
+        return [
+            {
+                "key_id": identifier.hex(),
+                "created_at": created_at,
+                "records": counts.get(identifier, 0),
+                "newest": identifier == self._keyring.newest,
+            }
+            for identifier, created_at in self.durable.execute(
+                "SELECT key_id, created_at FROM kek ORDER BY created_at"
+            )
+        ]
+
+    def append(
+        self, action: str, actor: str, object: str, data: Mapping[str, object], *, at: datetime
+    ) -> None:
+        """Add a record to the audit chain, inside `transaction()`. Never a secret."""
+        last = self.durable.execute(
+            "SELECT seq, head FROM audit ORDER BY seq DESC LIMIT 1"
+        ).fetchone()
+        seq, previous = (last[0] + 1, last[1]) if last else (1, chain.FIRST)
+        body = chain.canonical(
+            {
+                "v": chain.VERSION,
+                "seq": seq,
+                "t": to_text(at),
+                "action": action,
+                "actor": actor,
+                "tenant": "",
+                "object": object,
+                "data": data,
+            }
+        )
+        self.durable.execute(
+            "INSERT INTO audit (seq, body, head) VALUES (?, ?, ?)",
+            (seq, body, chain.next_head(previous, body)),
+        )
+
+    def audit_breaks(self) -> list[chain.Break]:
+        """Return every place where the chain does not hold."""
+        return list(
+            chain.find_breaks(
+                self.durable.execute("SELECT seq, body, head FROM audit ORDER BY seq")
+            )
+        )
+
+    def _salt(self, subject: bytes, *, make: bool = False) -> bytes:
+        if make:
+            with self._shred:
+                self._shred.execute(
+                    "INSERT OR IGNORE INTO salt (subject, salt) VALUES (?, ?)",
+                    (subject, os.urandom(32)),
+                )
+        row = self._shred.execute("SELECT salt FROM salt WHERE subject = ?", (subject,)).fetchone()
+        if row is None:
+            raise SealBroken
+        return bytes(row[0])
+
+    def _prepare(self, at: datetime) -> None:
+        with self.transaction():
+            (schema,) = self.durable.execute("PRAGMA user_version").fetchone()
+            if schema == 0:
+                for statement in _statements(_TABLES):
+                    self.durable.execute(statement)
+                self.durable.execute(
+                    "INSERT INTO installation (id, uid, created_at) VALUES (1, ?, ?)",
+                    (os.urandom(16), to_text(at)),
+                )
+                self.durable.execute(f"PRAGMA user_version = {SCHEMA}")
+            elif schema != SCHEMA:
+                raise SchemaUnknown(
+                    Sentence(
+                        f"Seiful ({self.path}) a fost scris de altă versiune a programului "
+                        f"(schema {schema}, aici {SCHEMA}); pornește versiunea potrivită.",
+                        f"the vault ({self.path}) was written by another version "
+                        f"(schema {schema}, here {SCHEMA}); run the matching version",
+                    )
+                )
+
+    def _check_keys(self, at: datetime) -> None:
+        used = {
+            envelope.key_id_of(body) for (body,) in self.durable.execute("SELECT body FROM record")
+        }
+        missing = {identifier for identifier in used if identifier not in self._keyring}
+        if missing:
+            raise KeyRefused(
+                Sentence(
+                    "Cheia seifului nu este cea cu care a fost scris vault.db; "
+                    "pune cheia potrivită sau restaurează copia de siguranță care îi corespunde.",
+                    "the vault's key is not the one that vault.db was written with; "
+                    "put the right key or restore the backup that belongs to it",
+                )
+            )
+        known = {identifier for (identifier,) in self.durable.execute("SELECT key_id FROM kek")}
+        fresh = [identifier for identifier in self._keyring.ids if identifier not in known]
+        if fresh:
+            with self.transaction():
+                for identifier in fresh:
+                    self.durable.execute(
+                        "INSERT INTO kek (key_id, created_at) VALUES (?, ?)",
+                        (identifier, to_text(at)),
+                    )
+                    self.append("key:first-use", "vault", identifier.hex(), {}, at=at)
+
+    def _find_rolled_back(self) -> set[tuple[bytes, int]]:
+        written: dict[tuple[bytes, int], int] = {}
+        marker = b'"action":"record:write"'  # canonical JSON writes it in no other place
+        for (body,) in self.durable.execute(
+            "SELECT body FROM audit WHERE instr(body, ?) > 0", (marker,)
+        ):
+            try:
+                entry = json.loads(body)
+                key = (bytes.fromhex(entry["object"]), int(entry["data"]["purpose"]))
+                written[key] = max(written.get(key, 0), int(entry["data"]["version"]))
+            except (ValueError, KeyError, TypeError, RecursionError):
+                continue  # `audit_breaks()` names it
+        found = {
+            (subject, purpose)
+            for subject, purpose, version in self.durable.execute(
+                "SELECT subject, purpose, version FROM record"
+            )
+            if version < written.get((subject, purpose), 0)
+        }
+        for subject, purpose in sorted(found):
+            log.error(
+                "record %s/%d is older than the audit log says and is not used",
+                subject.hex(),
+                purpose,
+            )
+        return found
+
+
+class Journal:
+    """The one answer of ANAF that must outlive a database that cannot be written.
+
+    A refreshed pair is appended here, sealed, before its transaction; the entry
+    is dropped after the commit. What is found at a start is applied then.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def write(self, subject: bytes, version: int, body: bytes) -> None:
+        """Keep the entry; on return it has reached the disk."""
+        line = json.dumps({"subject": subject.hex(), "version": version, "body": body.hex()})
+        descriptor = os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+        with os.fdopen(descriptor, "ab") as file:
+            file.write(line.encode() + b"\n")
+            file.flush()
+            os.fsync(file.fileno())
+        _fsync_directory(self._path.parent)
+
+    def read(self) -> list[tuple[bytes, int, bytes]]:
+        """Return the entries, oldest first; the torn last line of a crash is no entry."""
+        try:
+            lines = self._path.read_bytes().splitlines()
+        except FileNotFoundError:
+            return []
+        entries = []
+        for line in lines:
+            try:
+                entry = json.loads(line)
+                entries.append(
+                    (
+                        bytes.fromhex(entry["subject"]),
+                        int(entry["version"]),
+                        bytes.fromhex(entry["body"]),
+                    )
+                )
+            except (ValueError, KeyError, TypeError):
+                continue
+        return entries
+
+    def clear(self) -> None:
+        self._path.unlink(missing_ok=True)
+        _fsync_directory(self._path.parent)
+
+
+def _transaction(connection: sqlite3.Connection) -> Iterator[sqlite3.Connection]:
+    try:
+        connection.execute("BEGIN IMMEDIATE")
+        try:
+            yield connection
+            connection.execute("COMMIT")
+        except BaseException:
+            if connection.in_transaction:
+                connection.execute("ROLLBACK")
+            raise
+    except sqlite3.OperationalError as error:
+        raise Busy(
+            Sentence(
+                f"Seiful nu a putut scrie pe disc ({error}); verifică spațiul liber, apoi încearcă "
+                "din nou.",
+                f"the vault could not write to disk ({error}); "
+                "check the free space, then try again",
+            )
+        ) from error
+
+
+def _connect(path: Path, *, journal: str = "WAL", synchronous: str = "FULL") -> sqlite3.Connection:
+    # Before SQLite opens it, so that its mode is ours and -wal and -shm inherit it.
+    os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600))
+    if path.stat().st_mode & 0o077:
+        path.chmod(0o600)
+    connection = sqlite3.connect(path, isolation_level=None, timeout=5)
+    for pragma in (
+        f"journal_mode = {journal}",
+        f"synchronous = {synchronous}",
+        "foreign_keys = ON",
+        "secure_delete = ON",
+        "trusted_schema = OFF",
+        "temp_store = MEMORY",
+    ):
+        connection.execute(f"PRAGMA {pragma}")
+    return connection
+
+
+def _statements(script: str) -> Iterator[str]:
+    statement = ""
+    for line in script.splitlines(keepends=True):
+        statement += line
+        if sqlite3.complete_statement(statement):
+            yield statement
+            statement = ""
+
+
+def _make_private(directory: Path) -> None:
+    directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    if directory.stat().st_mode & 0o077:
+        directory.chmod(0o700)
+
+
+def _fsync_directory(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
