@@ -1,9 +1,8 @@
 -- The first schema. Moments are UTC text of fixed width (core/times.py), dates
--- yyyy-mm-dd, money integer minor units, other decimals text. A statement ends
--- with a semicolon at the end of a line.
+-- yyyy-mm-dd, money integer minor units, other decimals text.
 
 CREATE TABLE setting (
-    name TEXT PRIMARY KEY,
+    name TEXT PRIMARY KEY NOT NULL,
     value TEXT NOT NULL
 );
 
@@ -34,7 +33,7 @@ CREATE TABLE client (
     name TEXT NOT NULL,
     folder_name TEXT NOT NULL,               -- its folder on the drive, at most 40 characters
     folder_key TEXT NOT NULL UNIQUE,         -- casefolded
-    provisional INTEGER NOT NULL DEFAULT 0,
+    provisional INTEGER NOT NULL DEFAULT 0,  -- 1: no identifier is known yet
     created_at TEXT NOT NULL
 );
 
@@ -42,12 +41,11 @@ CREATE TABLE client_identifier (
     id INTEGER PRIMARY KEY,
     client INTEGER NOT NULL REFERENCES client (id),
     scheme TEXT NOT NULL,                    -- cui, cnp or vat (a foreign VAT identifier)
-    value TEXT NOT NULL,                     -- as core.cif normalises it
+    value TEXT NOT NULL UNIQUE,              -- as core.cif normalises it; of one client only
     valid_from TEXT,
-    confirmed_at TEXT,
-    UNIQUE (client, scheme, value)
+    confirmed_at TEXT
 );
-CREATE INDEX client_identifier_value ON client_identifier (value);
+CREATE INDEX client_identifier_client ON client_identifier (client);
 
 CREATE TABLE member (
     id INTEGER PRIMARY KEY,
@@ -60,6 +58,7 @@ CREATE TABLE member (
     created_at TEXT NOT NULL,
     UNIQUE (account, client)
 );
+CREATE INDEX member_client ON member (client);
 
 CREATE TABLE assignment (                    -- an accountant's clients
     id INTEGER PRIMARY KEY,
@@ -67,6 +66,7 @@ CREATE TABLE assignment (                    -- an accountant's clients
     client INTEGER NOT NULL REFERENCES client (id),
     UNIQUE (account, client)
 );
+CREATE INDEX assignment_client ON assignment (client);
 
 CREATE TABLE session (
     id INTEGER PRIMARY KEY,
@@ -87,11 +87,13 @@ CREATE TABLE link_token (                    -- activation, invitation, reset
     token_hash TEXT NOT NULL UNIQUE,
     purpose TEXT NOT NULL,
     account INTEGER NOT NULL REFERENCES account (id),
+    email TEXT NOT NULL,                     -- the account's at issue
     auth_epoch INTEGER NOT NULL,
     created_at TEXT NOT NULL,
     expires_at TEXT NOT NULL,
     used_at TEXT
 );
+CREATE INDEX link_token_account ON link_token (account, purpose);
 
 CREATE TABLE drive_password (                -- one device's app password
     id INTEGER PRIMARY KEY,
@@ -105,11 +107,14 @@ CREATE TABLE drive_password (                -- one device's app password
     last_used_on TEXT,                       -- a date
     revoked_at TEXT
 );
+CREATE INDEX drive_password_account ON drive_password (account);
 
-CREATE TABLE throttle (
-    key TEXT PRIMARY KEY,                    -- kind:subject, e.g. login:ana@example.ro
+CREATE TABLE throttle (                      -- failures of one subject in one window
+    key TEXT PRIMARY KEY NOT NULL,           -- kind:seconds:subject, e.g. login:300:ana@example.ro
     window_start TEXT NOT NULL,
-    failures INTEGER NOT NULL
+    failures INTEGER NOT NULL,
+    strikes INTEGER NOT NULL DEFAULT 0,      -- how often in a row it was blocked: doubles the next
+    blocked_until TEXT
 );
 
 CREATE TABLE message (                       -- an entry of the SPV message list
@@ -123,14 +128,14 @@ CREATE TABLE message (                       -- an entry of the SPV message list
     details TEXT NOT NULL,                   -- detalii, raw
     created_raw TEXT NOT NULL,               -- data_creare, raw: Europe/Bucharest wall time
     created_at TEXT,                         -- the same in UTC, NULL when it cannot be read
-    raw TEXT NOT NULL,                       -- the whole entry as JSON, nothing of it is lost
+    entry TEXT NOT NULL,                     -- the whole entry as JSON, nothing of it is lost
     state TEXT NOT NULL,                     -- queued, archived, notice, expired, not_allowed, quarantined
     problem TEXT,                            -- a Sentence as JSON
     listed_at TEXT NOT NULL,
     settled_at TEXT,
     UNIQUE (client, message_id)
 );
-CREATE INDEX message_state ON message (state, client);
+CREATE INDEX message_state ON message (client, state);
 CREATE INDEX message_upload ON message (upload_id);
 
 CREATE TABLE document (
@@ -148,6 +153,8 @@ CREATE TABLE document (
     issue_date TEXT,                         -- BT-2
     due_date TEXT,                           -- BT-9
     tax_point_date TEXT,                     -- BT-7
+    list_date TEXT NOT NULL                  -- lists are sorted by it
+        GENERATED ALWAYS AS (COALESCE(issue_date, substr(received_at, 1, 10))) VIRTUAL,
     received_at TEXT NOT NULL,
     supplier_name TEXT,                      -- BT-27
     supplier_cif TEXT,
@@ -158,7 +165,7 @@ CREATE TABLE document (
     currency TEXT,                           -- BT-5
     payable_minor BIGINT,                    -- BT-115, sign as in the XML
     signed_minor BIGINT,                     -- credit note negated
-    ron_minor BIGINT,                        -- NULL: unknown in RON
+    ron_minor BIGINT,                        -- signed; NULL: unknown in RON
     tax_minor BIGINT,                        -- BT-110
     summary TEXT,                            -- what for: the first line's name
     folder_name TEXT NOT NULL,
@@ -177,9 +184,45 @@ CREATE TABLE document (
     changed_at TEXT NOT NULL,                -- of the row; drives and caches ask for it
     UNIQUE (client, folder_key)
 );
-CREATE INDEX document_list ON document (client, status, issue_date DESC, id DESC);
+-- Lists are read newest first from one of these three; the trailing columns let a
+-- filter pass over an entry without reading its row.
+CREATE INDEX document_list ON document
+    (client, status, list_date DESC, id DESC, kind, partner_cif, uploader);
+CREATE INDEX document_all ON document
+    (client, list_date DESC, id DESC, status, kind, partner_cif, uploader);
+CREATE INDEX document_status ON document (status, list_date DESC, id DESC, client, kind);
 CREATE INDEX document_folder ON document (client, status, kind, period, folder_key);
+CREATE INDEX document_oldest ON document (client, status, received_at);
 CREATE INDEX document_number ON document (client, kind, partner_cif, number);
+CREATE INDEX document_message ON document (message) WHERE message IS NOT NULL;
+
+CREATE TABLE folder (                        -- what each folder holds; kept by the triggers below
+    client INTEGER NOT NULL,
+    status TEXT NOT NULL,
+    kind TEXT NOT NULL,
+    period TEXT NOT NULL,                    -- '' while a document has none
+    documents INTEGER NOT NULL,
+    version INTEGER NOT NULL,                -- raised by every change of what the folder shows
+    PRIMARY KEY (client, status, kind, period)
+) WITHOUT ROWID;
+CREATE TRIGGER document_enters AFTER INSERT ON document BEGIN
+    INSERT INTO folder (client, status, kind, period, documents, version)
+    VALUES (NEW.client, NEW.status, NEW.kind, COALESCE(NEW.period, ''), 1, 1)
+    ON CONFLICT DO UPDATE SET documents = documents + 1, version = version + 1;
+END;
+CREATE TRIGGER document_leaves AFTER DELETE ON document BEGIN
+    UPDATE folder SET documents = documents - 1, version = version + 1
+    WHERE client = OLD.client AND status = OLD.status AND kind = OLD.kind
+        AND period = COALESCE(OLD.period, '');
+END;
+CREATE TRIGGER document_changes AFTER UPDATE ON document BEGIN
+    UPDATE folder SET documents = documents - 1, version = version + 1
+    WHERE client = OLD.client AND status = OLD.status AND kind = OLD.kind
+        AND period = COALESCE(OLD.period, '');
+    INSERT INTO folder (client, status, kind, period, documents, version)
+    VALUES (NEW.client, NEW.status, NEW.kind, COALESCE(NEW.period, ''), 1, 1)
+    ON CONFLICT DO UPDATE SET documents = documents + 1, version = version + 1;
+END;
 
 CREATE TABLE document_line (
     id INTEGER PRIMARY KEY,
@@ -246,9 +289,12 @@ CREATE TABLE notice (                        -- an ANAF error or buyer message: 
     archive_month TEXT NOT NULL,
     created_at TEXT NOT NULL,
     acknowledged_client_at TEXT,
+    acknowledged_client_by INTEGER REFERENCES account (id),
     acknowledged_firm_at TEXT,
+    acknowledged_firm_by INTEGER REFERENCES account (id),
     UNIQUE (client, folder_key)
 );
+CREATE INDEX notice_period ON notice (client, period, folder_key);
 
 CREATE TABLE notice_file (
     id INTEGER PRIMARY KEY,
@@ -261,7 +307,8 @@ CREATE TABLE notice_file (
     size BIGINT NOT NULL,
     sha256 TEXT NOT NULL,
     created_at TEXT NOT NULL,
-    UNIQUE (notice, stored_name)
+    UNIQUE (notice, stored_name),
+    UNIQUE (notice, shown_key)
 );
 
 CREATE TABLE closed_period (
@@ -269,6 +316,7 @@ CREATE TABLE closed_period (
     client INTEGER NOT NULL REFERENCES client (id),
     period TEXT NOT NULL,                    -- yyyy-mm
     closed_at TEXT NOT NULL,
+    closed_by INTEGER REFERENCES account (id),
     UNIQUE (client, period)
 );
 
@@ -287,7 +335,7 @@ CREATE TABLE job (
 );
 -- Two people who ask for the same thing get the same job.
 CREATE UNIQUE INDEX job_open ON job (kind, object_uid) WHERE state IN ('queued', 'leased');
-CREATE INDEX job_due ON job (state, next_attempt_at);
+CREATE INDEX job_due ON job (state, kind, priority DESC, next_attempt_at);
 
 CREATE TABLE audit (                         -- append-only hash chain (store/audit.py)
     seq INTEGER PRIMARY KEY,
