@@ -35,8 +35,5 @@ def parse(value: bytes, hosts: frozenset[str]) -> tuple[str, ...] | None:
 def host_of(authority: bytes) -> str:
     """Return the host of `user@host:port`, in lower case, brackets of IPv6 kept."""
     host = authority.rpartition(b"@")[2]
-    if host.startswith(b"["):
-        host = host.partition(b"]")[0] + b"]"
-    else:
-        host = host.partition(b":")[0]
+    host = host.partition(b"]")[0] + b"]" if host.startswith(b"[") else host.partition(b":")[0]
     return host.decode("latin-1").lower()

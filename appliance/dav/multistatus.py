@@ -24,6 +24,7 @@ from appliance.core.sentence import Sentence
 from appliance.core.times import from_text
 
 DAV = "DAV:"
+_XML = "http://www.w3.org/XML/1998/namespace"
 _MAX_NAMES = 200
 
 
@@ -173,7 +174,7 @@ def _moment(second: str) -> datetime:
 
 def _template(asked: Asked, live: dict[str, str]) -> str:
     if asked.names_only:
-        found, missing = [Name(DAV, local) for local in live], []
+        found, missing = [Name(DAV, local) for local in live], list[Name]()
         values = dict.fromkeys(live, "")
     elif asked.names is None:
         wanted = [Name(DAV, local) for local in live if local in _COMPACT]
@@ -204,6 +205,8 @@ def _missing(name: Name) -> str:
     local = name.local.replace("%", "%%")
     if name.namespace == DAV:
         return f"<D:{local}/>"
+    if name.namespace == _XML:  # no other prefix may stand for it
+        return f"<xml:{local}/>"
     namespace = quoteattr(name.namespace).replace("%", "%%")
     if not name.namespace:
         return f"<{local} xmlns={namespace}/>"

@@ -1,0 +1,71 @@
+"""The Authorization header, and where a password may travel."""
+
+from __future__ import annotations
+
+import base64
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from appliance.dav.auth import credentials, is_private
+
+
+def basic(pair: bytes) -> bytes:
+    return b"Basic " + base64.b64encode(pair)
+
+
+def test_user_and_password_are_read() -> None:
+    assert credentials(basic("ana@țepeș.ro:a:b".encode())) == ("ana@țepeș.ro", "a:b")
+    assert credentials(b"bAsIc  " + base64.b64encode(b"ana:x")) == ("ana", "x")
+
+
+def test_windows_code_page_bytes_break_nothing() -> None:
+    assert credentials(basic(b"u\xba:\xba\xfe")) == ("uº", "ºþ")
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        None,
+        b"",
+        b"Basic",
+        b"Basic ",
+        b"Basic !!!",
+        b"Basic YQ",
+        b"Bearer abc",
+        b"Digest username=ana",
+        basic(b"no colon"),
+        basic(b":password"),
+        basic(b"user:"),
+        basic(b"us\0er:x"),
+        b"Basic \xff\xff",
+    ],
+)
+def test_anything_else_is_nobody(header: bytes | None) -> None:
+    assert credentials(header) is None
+
+
+@given(st.binary(max_size=80))
+def test_any_header_is_a_pair_or_nobody(header: bytes) -> None:
+    credentials(header)
+    credentials(basic(header))
+
+
+@pytest.mark.parametrize(
+    ("address", "scheme", "public", "private"),
+    [
+        ("127.0.0.1", "http", "http", True),
+        ("::1", "http", "http", True),
+        ("192.168.1.5", "http", "http", False),
+        ("8.8.8.8", "http", "http", False),
+        ("fe80::1%eth0", "http", "http", False),
+        ("nonsense", "http", "http", False),
+        ("192.168.1.5", "http", "https", True),
+        ("192.168.1.5", "https", "http", True),
+    ],
+)
+def test_a_password_travels_over_tls_or_not_at_all(
+    address: str, scheme: str, public: str, private: bool
+) -> None:
+    assert is_private(address, scheme, public_scheme=public) is private
