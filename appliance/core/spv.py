@@ -1,0 +1,841 @@
+"""ANAF's dialect: message lists, answers, zips and error documents, read from bytes.
+
+The only room where ANAF's own words (`id_solicitare`, `data_creare`,
+`detalii`, `eroare`) mean anything; everything returned speaks ours. Nothing
+here performs a call. ANAF answers most errors with HTTP 200, sometimes with
+HTML or broken JSON, so the bytes decide, never the Content-Type.
+
+Sources: the Ministry's swagger pages (listaMesaje, descarcare, stareMesaj,
+upload), its "prezentare API" and limiteApeluriAPI.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import re
+import zipfile
+import zlib
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any
+
+from lxml import etree
+
+from appliance.core import xml
+from appliance.core.errors import ArhivarError, DocumentRefused, ZipRefused
+from appliance.core.roles import Kind
+from appliance.core.sentence import Sentence
+from appliance.core.times import BUCHAREST
+
+if TYPE_CHECKING:
+    from appliance.core.ubl import Invoice
+
+ANSWER_LENGTH = 300  # of ANAF's raw text that travels with an error
+
+
+class FaultKind(StrEnum):
+    """What a caller can do about an answer that is not what was asked for."""
+
+    TRANSIENT = "transient"  # try again later
+    QUOTA_LIST = "quota_list"  # no more lists for this company until the next day in Romania
+    QUOTA_MESSAGE = "quota_message"  # no more downloads of this message until the next day
+    PERMISSION = "permission"  # the certificate has no right here: stop and tell the person
+    TOKEN = "token"  # noqa: S105 - the access token is missing, expired or not for this service
+    EXPIRED = "expired"  # the 60 days are over: final
+    GONE = "gone"  # ANAF knows no such message: final
+    OUR_BUG = "our_bug"  # the request itself was wrong
+    USE_PAGES = "use_pages"  # more than 500: ask the paged list
+    END_OF_PAGES = "end_of_pages"
+    CLOCK = "clock"  # the window does not fit ANAF's clock: adjust and ask again
+
+
+class SpvFault(ArhivarError):
+    """ANAF did not give what was asked for; `kind` says what to do, `answer` what it said."""
+
+    def __init__(
+        self, kind: FaultKind, answer: str = "", *, server_time: datetime | None = None
+    ) -> None:
+        ro, en = _FAULTS[kind]
+        said_ro = f" Răspunsul ANAF: „{answer}”." if answer else ""
+        said_en = f" (ANAF said: {answer!r})" if answer else ""
+        super().__init__(Sentence(ro + said_ro, en + said_en))
+        self.kind = kind
+        self.answer = answer
+        self.server_time = server_time
+
+
+class MessageType(StrEnum):
+    """What a list entry announces; the raw `tip` is kept beside it."""
+
+    RECEIVED = "received"
+    ISSUED = "issued"
+    ERROR = "error"
+    BUYER_MESSAGE = "buyer_message"
+    UNKNOWN = "unknown"
+
+
+@dataclass(frozen=True)
+class ListEntry:
+    """One message of a list, with everything ANAF said about it in `raw`."""
+
+    message_id: str | None  # what descarcare takes; entries without one have been seen
+    upload_id: str
+    cif: str
+    type: str
+    message_type: MessageType
+    details: str
+    created_raw: str
+    created_at: datetime | None
+    raw: Mapping[str, Any]
+    issuer_cif: str | None = None
+    beneficiary_cif: str | None = None
+    self_billed: bool = False
+
+
+@dataclass(frozen=True)
+class MessageList:
+    """One page, or the whole of a simple list (then page and pages are 1)."""
+
+    entries: tuple[ListEntry, ...]
+    serial: str = ""  # of the certificate behind the token
+    cifs: tuple[str, ...] = ()  # every CIF the certificate may act for, as ANAF named them
+    title: str = ""
+    page: int = 1
+    pages: int = 1
+    total: int = 0
+
+
+def read_list(status: int, body: bytes) -> MessageList:
+    """Return the messages of a list answer; "no messages" is an empty list.
+
+    Raises `SpvFault` for everything else, with ANAF's own text kept.
+    """
+    answer = _json_answer(status, body)
+    messages = answer.get("mesaje")
+    if not isinstance(messages, list):
+        fault = _fault_of(answer, body)
+        if fault is None:
+            return MessageList((), title=_text(answer.get("titlu")))
+        raise fault
+    entries = tuple(_entry(message) for message in messages)
+    return MessageList(
+        entries=entries,
+        serial=_text(answer.get("serial")),
+        cifs=tuple(_cifs(_text(answer.get("cui")))),
+        title=_text(answer.get("titlu")),
+        page=_number(answer.get("index_pagina_curenta"), 1),
+        pages=_number(answer.get("numar_total_pagini"), 1),
+        total=_number(answer.get("numar_total_inregistrari"), len(entries)),
+    )
+
+
+def read_download(status: int, body: bytes) -> bytes:
+    """Return the zip exactly as it came, or raise the `SpvFault` that the answer amounts to.
+
+    Only the first bytes are looked at: a truncated zip passes and is refused by `read_zip`.
+    """
+    if 200 <= status < 300 and body[:2] == b"PK":
+        return body
+    if status == 200 and _EXPIRED.search(_excerpt(body)):
+        # once seen as plain text instead of JSON
+        raise SpvFault(FaultKind.EXPIRED, _said(body))
+    answer = _json_answer(status, body)
+    raise _fault_of(answer, body) or SpvFault(FaultKind.TRANSIENT, _excerpt(body))
+
+
+def new_messages(listed: Iterable[ListEntry], known_ids: Collection[str]) -> list[ListEntry]:
+    """Return the entries not known yet, each message once, in the order listed.
+
+    Pages shift while they are read, so the same message may be listed twice.
+    Entries without an id cannot be downloaded and are left to `without_id`.
+    """
+    seen = set(known_ids)
+    fresh = []
+    for entry in listed:
+        if entry.message_id is not None and entry.message_id not in seen:
+            seen.add(entry.message_id)
+            fresh.append(entry)
+    return fresh
+
+
+def without_id(listed: Iterable[ListEntry]) -> list[ListEntry]:
+    """Return the entries that ANAF listed without a download id: to be shown, not dropped."""
+    return [entry for entry in listed if entry.message_id is None]
+
+
+# Reading answers
+
+
+_EXPIRED = re.compile(r"a trecut perioada de \d+ de zile", re.IGNORECASE)
+_EMPTY = re.compile(r"Nu exista mesaje in ", re.IGNORECASE)
+_SERVER_TIME = re.compile(r"momentul requestului\s*=\s*(\d\d-\d\d-\d{4} \d\d:\d\d:\d\d)")
+
+_TEXTS: tuple[tuple[re.Pattern[str], FaultKind], ...] = tuple(
+    (re.compile(pattern, re.IGNORECASE), kind)
+    for pattern, kind in (
+        (r"Pagina solicitata .* este mai mare decat", FaultKind.END_OF_PAGES),
+        (r"Folositi endpoint-ul cu paginatie|Lista de mesaje este mai mare", FaultKind.USE_PAGES),
+        (r"Nu exista niciun CIF pe(n)?tru care sa aveti drept", FaultKind.PERMISSION),
+        (r"Nu aveti drept(ul)? ", FaultKind.PERMISSION),
+        (r"S-au facut deja .* descarcari", FaultKind.QUOTA_MESSAGE),
+        (r"S-au facut deja ", FaultKind.QUOTA_LIST),
+        (_EXPIRED.pattern, FaultKind.EXPIRED),
+        (r"nu exista inregistrata nici o factura", FaultKind.GONE),
+        (r"nu poate fi mai vechi de|nu poate( fi)? in viitor", FaultKind.CLOCK),
+        (r"nu poate fi <= startTime", FaultKind.OUR_BUG),
+        (r"nu este un numar|Numarul de zile|Valorile acceptate pentru", FaultKind.OUR_BUG),
+        (r"este obligatoriu|sunt obligatorii", FaultKind.OUR_BUG),
+        (r"A aparut o eroare tehnica", FaultKind.TRANSIENT),
+    )
+)
+
+
+def _json_answer(status: int, body: bytes) -> dict[str, Any]:
+    """Return the JSON object of an answer, or raise for everything that carries none."""
+    answer = _object(body)
+    inner = _number(answer.get("status"), status) if answer is not None else status
+    if 401 in (status, inner):
+        raise SpvFault(FaultKind.TOKEN, _said(body))
+    if status == 403:
+        raise SpvFault(FaultKind.PERMISSION, _said(body))
+    if answer is None or status == 429 or status >= 500:
+        raise SpvFault(FaultKind.TRANSIENT, _said(body))
+    if inner == 400:
+        raise SpvFault(FaultKind.OUR_BUG, _said(body))
+    if not 200 <= status < 300:
+        raise SpvFault(FaultKind.TRANSIENT, _said(body))
+    return answer
+
+
+def _object(body: bytes) -> dict[str, Any] | None:
+    try:
+        text = body.decode("utf-8-sig").strip()
+        value, end = json.JSONDecoder().raw_decode(text)
+    except (ValueError, RecursionError):
+        return None
+    if not isinstance(value, dict):
+        return None
+    # The swagger's own example of a download error has one brace too many.
+    if text[end:].strip(" \r\n\t}") or (text[end:] and "eroare" not in value):
+        return None
+    return value
+
+
+def _fault_of(answer: Mapping[str, Any], body: bytes) -> SpvFault | None:
+    """Return the fault that an `eroare` text means, `None` when it means "no messages"."""
+    text = _text(answer.get("eroare")) or _text(answer.get("message"))
+    if _EMPTY.match(text):
+        return None
+    said = _shorten(text) or _excerpt(body)
+    for pattern, kind in _TEXTS:
+        if pattern.search(text):
+            return SpvFault(kind, said, server_time=_server_time(text))
+    return SpvFault(FaultKind.TRANSIENT, said)
+
+
+def _server_time(text: str) -> datetime | None:
+    match = _SERVER_TIME.search(text)
+    if match is None:
+        return None
+    try:
+        wall = datetime.strptime(match[1], "%d-%m-%Y %H:%M:%S")  # noqa: DTZ007 - zone follows
+    except ValueError:
+        return None
+    return wall.replace(tzinfo=BUCHAREST).astimezone(UTC)
+
+
+def _said(body: bytes) -> str:
+    answer = _object(body)
+    if answer is not None:
+        text = _text(answer.get("eroare")) or _text(answer.get("message"))
+        if text:
+            return _shorten(text)
+    return _excerpt(body)
+
+
+def _excerpt(body: bytes) -> str:
+    text = body[: 8 * ANSWER_LENGTH].decode("utf-8", "replace")
+    if text.lstrip()[:1] == "<":
+        text = re.sub(r"<(script|style|head)\b.*?</\1>", " ", text, flags=re.I | re.S) or text
+        text = re.sub(r"<[^>]*>", " ", text)
+    return _shorten(text)
+
+
+def _shorten(text: str) -> str:
+    printable = "".join(c if c.isprintable() else " " for c in text)
+    return " ".join(printable.split())[:ANSWER_LENGTH]
+
+
+def _text(value: object) -> str:
+    """Return an id or a text; ANAF has sent numbers where it documents strings."""
+    if value is None or isinstance(value, bool | dict | list | float):
+        return ""
+    return str(value).strip()
+
+
+def _number(value: object, default: int) -> int:
+    text = _text(value)
+    return int(text) if text.isascii() and text.isdigit() and len(text) < 19 else default
+
+
+def _cifs(text: str) -> Iterator[str]:
+    for part in re.split(r"[,;\s]+", text):
+        digits = part.upper().removeprefix("RO")
+        if digits:
+            yield digits
+
+
+# Reading entries
+
+
+_TYPES = (
+    ("FACTURA PRIMITA", MessageType.RECEIVED),
+    ("FACTURA TRIMISA", MessageType.ISSUED),
+    ("ERORI FACTURA", MessageType.ERROR),
+    ("MESAJ CUMPARATOR", MessageType.BUYER_MESSAGE),
+)
+_ISSUER = re.compile(r"cif_emitent\s*=\s*(\w+)", re.IGNORECASE)
+_BENEFICIARY = re.compile(r"cif_beneficiar\s*=\s*(\w+)", re.IGNORECASE)
+# "autofactutra" is an older spelling of ANAF's.
+_SELF_BILLED = re.compile(
+    r"transmisa de cif\s*=\s*(\w+)\s+ca\s+autofact\w*\s+in numele cif\s*=\s*(\w+)", re.IGNORECASE
+)
+_DECLARED_SELF_BILLED = re.compile(r"tip declarat\s*=\s*AUTOFACT", re.IGNORECASE)
+_UPLOAD = re.compile(r"id_incarcare\s*=\s*(\d+)", re.IGNORECASE)
+
+
+def _entry(value: object) -> ListEntry:
+    if not isinstance(value, dict):
+        return ListEntry(None, "", "", "", MessageType.UNKNOWN, "", "", None, {"value": value})
+    details = _text(value.get("detalii"))
+    kind = _text(value.get("tip"))
+    created = _text(value.get("data_creare"))
+    issuer = _text(value.get("cif_emitent")) or _first(_ISSUER, details)
+    beneficiary = _text(value.get("cif_beneficiar")) or _first(_BENEFICIARY, details)
+    self_billed = _SELF_BILLED.search(details)
+    if self_billed:
+        # sent by the buyer, in the name of the seller
+        beneficiary, issuer = beneficiary or self_billed[1], issuer or self_billed[2]
+    return ListEntry(
+        message_id=_text(value.get("id")) or None,
+        upload_id=_text(value.get("id_solicitare")) or _first(_UPLOAD, details),
+        cif=_text(value.get("cif")).upper().removeprefix("RO"),
+        type=kind,
+        message_type=message_type(kind),
+        details=details,
+        created_raw=created,
+        created_at=read_created(created),
+        raw=value,
+        issuer_cif=issuer or None,
+        beneficiary_cif=beneficiary or None,
+        self_billed=bool(self_billed or _DECLARED_SELF_BILLED.search(details)),
+    )
+
+
+def message_type(tip: str) -> MessageType:
+    """Return the type by its first words; ANAF writes some of them in more than one way."""
+    upper = " ".join(tip.upper().split())
+    return next((kind for text, kind in _TYPES if upper.startswith(text)), MessageType.UNKNOWN)
+
+
+def read_created(text: str) -> datetime | None:
+    """Return the UTC moment of a `yyyyMMddHHmm` in Romanian wall time, `None` when it is none.
+
+    In the hour that October repeats it is the first of the two.
+    """
+    if not re.fullmatch(r"[0-9]{12}", text):
+        return None
+    try:
+        wall = datetime.strptime(text, "%Y%m%d%H%M")  # noqa: DTZ007 - zone follows
+        return wall.replace(tzinfo=BUCHAREST).astimezone(UTC)
+    except (ValueError, OverflowError):
+        return None
+
+
+def _first(pattern: re.Pattern[str], text: str) -> str:
+    match = pattern.search(text)
+    return match[1] if match else ""
+
+
+# The zip
+
+MEMBERS_LIMIT = 50
+MEMBER_LIMIT = 32 * 1024 * 1024  # ANAF takes documents up to 10 MB
+TOTAL_LIMIT = 64 * 1024 * 1024
+RATIO_LIMIT = 200  # XML of many equal lines reaches 60
+RATIO_FROM = 1024 * 1024  # below this no ratio can hurt
+
+_METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
+_XMLDSIG = "http://www.w3.org/2000/09/xmldsig#"
+
+
+@dataclass(frozen=True)
+class Member:
+    """A further file of the zip, kept as it is and never opened."""
+
+    name: str
+    content: bytes
+
+
+@dataclass(frozen=True)
+class Package:
+    """What ANAF's zip holds: the document and, beside it, the signature."""
+
+    document_name: str
+    document: bytes
+    signature_name: str | None = None
+    signature: bytes | None = None
+    others: tuple[Member, ...] = ()
+    notes: tuple[Sentence, ...] = ()
+
+
+def read_zip(data: bytes) -> Package:
+    """Open an ANAF zip in memory and tell the document from its signature.
+
+    Every member was read whole within the limits and its CRC checked when this
+    returns. The pair is found by name (`N.xml`, `semnatura_N.xml`); wrong names
+    are tolerated, with a note, when the root elements leave no doubt. A
+    document alone is accepted. Raises `ZipRefused`.
+    """
+    members = _members(data)
+    xml_members = [member for member in members if member.name.lower().endswith(".xml")]
+    document, signature = _pair_by_name(xml_members) or _pair_by_root(members)
+    notes = []
+    if signature is None:
+        notes.append(_UNSIGNED)
+    if not _usual_names(document, signature):
+        notes.append(_RENAMED)
+    others = tuple(m for m in members if m is not document and m is not signature)
+    return Package(
+        document_name=document.name,
+        document=document.content,
+        signature_name=signature.name if signature else None,
+        signature=signature.content if signature else None,
+        others=others,
+        notes=tuple(notes),
+    )
+
+
+def _members(data: bytes) -> list[Member]:
+    _refuse_what_is_no_zip(data)
+    try:
+        archive = zipfile.ZipFile(io.BytesIO(data))
+    except (zipfile.BadZipFile, ValueError, OSError, NotImplementedError):
+        raise ZipRefused(_TRUNCATED) from None
+    with archive:
+        infos = [info for info in archive.infolist() if not info.is_dir()]
+        _refuse_by_directory(infos, archive)
+        members, total = [], 0
+        for info in infos:
+            content = _content(archive, info, TOTAL_LIMIT - total)
+            total += len(content)
+            members.append(Member(info.filename, content))
+    return members
+
+
+def _refuse_what_is_no_zip(data: bytes) -> None:
+    if not data:
+        raise ZipRefused(_EMPTY_ANSWER)
+    if data[:2] == b"PK":
+        return
+    start = data[:512].lstrip(b"\xef\xbb\xbf \t\r\n").lower()
+    if start[:1] == b"{":
+        raise ZipRefused(_JSON_INSTEAD)
+    if start.startswith((b"<html", b"<!doctype html", b"<head", b"<body")):
+        raise ZipRefused(_HTML_INSTEAD)
+    raise ZipRefused(_NOT_A_ZIP)
+
+
+def _refuse_by_directory(infos: list[zipfile.ZipInfo], archive: zipfile.ZipFile) -> None:
+    if not infos:
+        raise ZipRefused(_NO_MEMBER)
+    if len(archive.infolist()) > MEMBERS_LIMIT:
+        raise ZipRefused(_TOO_MANY)
+    names = set()
+    for info in infos:
+        if _dangerous(info):
+            raise ZipRefused(_TRAVERSAL)
+        name = info.filename.casefold()
+        if name in names:
+            raise ZipRefused(_DUPLICATE)
+        names.add(name)
+        if info.flag_bits & 0x1:
+            raise ZipRefused(_ENCRYPTED)
+        if info.compress_type not in _METHODS:
+            raise ZipRefused(_METHOD)
+        if info.file_size > MEMBER_LIMIT:
+            raise ZipRefused(_TOO_BIG)
+        if info.file_size > RATIO_FROM and info.file_size > RATIO_LIMIT * info.compress_size:
+            raise ZipRefused(_TOO_BIG)
+    if sum(info.file_size for info in infos) > TOTAL_LIMIT:
+        raise ZipRefused(_TOO_BIG)
+
+
+def _dangerous(info: zipfile.ZipInfo) -> bool:
+    # `filename` ends at a NUL; `orig_filename` is what the directory says.
+    name = info.orig_filename
+    return (
+        name.startswith(("/", "\\"))
+        or "\\" in name
+        or ":" in name
+        or ".." in name.split("/")
+        or len(name) > 255
+        or any(ord(character) < 32 for character in name)
+        or (info.external_attr >> 16) & 0o170000 == 0o120000  # a symbolic link
+    )
+
+
+def _content(archive: zipfile.ZipFile, info: zipfile.ZipInfo, room: int) -> bytes:
+    """Return the bytes of a member, never more than declared or than there is room for."""
+    limit = min(info.file_size, room)
+    try:
+        with archive.open(info) as member:
+            content = member.read(limit + 1)
+            if len(content) > limit or member.read(1):
+                raise ZipRefused(_TOO_BIG)
+    except (zipfile.BadZipFile, zlib.error, EOFError, ValueError, OSError, NotImplementedError):
+        # zipfile checks the CRC when the last byte is read
+        raise ZipRefused(_CORRUPT) from None
+    except RuntimeError:
+        raise ZipRefused(_ENCRYPTED) from None
+    if len(content) != info.file_size:
+        raise ZipRefused(_CORRUPT)
+    return content
+
+
+def _pair_by_name(members: list[Member]) -> tuple[Member, Member | None] | None:
+    named = {member.name: member for member in members}
+    pairs = [
+        (named[name.removeprefix("semnatura_")], member)
+        for name, member in named.items()
+        if name.startswith("semnatura_") and name.removeprefix("semnatura_") in named
+    ]
+    if len(pairs) != 1 or _root(pairs[0][0].content) == (_XMLDSIG, "Signature"):
+        return None
+    return pairs[0]
+
+
+def _pair_by_root(members: list[Member]) -> tuple[Member, Member | None]:
+    signatures, documents, strangers = [], [], []
+    for member in members:
+        root = _root(member.content)
+        base = member.name.rsplit("/", 1)[-1].lower()
+        if root == (_XMLDSIG, "Signature") or (root and base.startswith("semnatura")):
+            signatures.append(member)
+        elif root in DOCUMENT_ROOTS or (root and root[0].startswith("mfp:anaf:")):
+            documents.append(member)
+        elif base.endswith(".xml"):
+            strangers.append(member)
+    if not documents and len(strangers) == 1:
+        documents = strangers  # no document that we know, but the only one there is
+    if not documents:
+        raise ZipRefused(_ONLY_SIGNATURE if signatures else _NO_DOCUMENT)
+    if len(documents) > 1 or len(signatures) > 1:
+        raise ZipRefused(_AMBIGUOUS)
+    return documents[0], signatures[0] if signatures else None
+
+
+def _usual_names(document: Member, signature: Member | None) -> bool:
+    if re.fullmatch(r"[0-9]+\.xml", document.name) is None:
+        return False
+    return signature is None or signature.name == f"semnatura_{document.name}"
+
+
+def _root(data: bytes) -> tuple[str, str] | None:
+    try:
+        return document_root(data)
+    except DocumentRefused:
+        return None
+
+
+# Documents of ANAF's own, and the questions that a message asks of an invoice
+
+DOCUMENT_ROOTS = frozenset(
+    {
+        ("urn:oasis:names:specification:ubl:schema:xsd:Invoice-2", "Invoice"),
+        ("urn:oasis:names:specification:ubl:schema:xsd:CreditNote-2", "CreditNote"),
+        ("urn:un:unece:uncefact:data:standard:CrossIndustryInvoice:100", "CrossIndustryInvoice"),
+    }
+)
+
+
+def document_root(data: bytes) -> tuple[str, str]:
+    """Return namespace and local name of the root element, reading no further than its start tag.
+
+    Raises `DocumentRefused` when the bytes do not begin like XML or declare a DTD.
+    """
+    parser = etree.XMLPullParser(
+        events=("start",), resolve_entities=False, no_network=True, load_dtd=False
+    )
+    try:
+        for start in range(0, len(data), 4096):
+            parser.feed(data[start : start + 4096])
+            for _, element in parser.read_events():
+                if element.getroottree().docinfo.doctype:
+                    raise DocumentRefused(_HAS_DTD)
+                name = etree.QName(element)
+                return name.namespace or "", name.localname
+    except etree.XMLSyntaxError:
+        pass
+    raise DocumentRefused(_NOT_XML)
+
+
+@dataclass(frozen=True)
+class ErrorDocument:
+    """ANAF's reasons for refusing an uploaded document."""
+
+    upload_id: str
+    cif: str
+    errors: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class BuyerMessage:
+    """What a buyer answered to an invoice (`standard=RASP`)."""
+
+    upload_id: str
+    text: str
+
+
+def read_error_document(data: bytes) -> ErrorDocument:
+    """Read the document of an ERORI FACTURA; raise `DocumentRefused` when it is none.
+
+    By local names: ANAF's namespace and spellings vary ("Factuta", `Error`, `Eroare`, `Errors`).
+    """
+    header, attributes = _header(data)
+    errors = []
+    for child in header:
+        if isinstance(child.tag, str) and _local(child) in ("error", "eroare", "errors"):
+            said = {name.lower(): text for name, text in _attributes(child).items()}
+            errors.append((said.get("errormessage") or child.text or "").strip())
+    errors = [text for text in errors if text]
+    if not errors:
+        raise DocumentRefused(
+            Sentence(
+                "Documentul de erori al ANAF nu conține nicio eroare. Verifică mesajul în SPV.",
+                "ANAF's error document holds no error; check the message in SPV",
+            )
+        )
+    return ErrorDocument(
+        upload_id=attributes.get("index_incarcare", ""),
+        cif=attributes.get("cif_emitent", ""),
+        errors=tuple(errors),
+    )
+
+
+def read_buyer_message(data: bytes) -> BuyerMessage:
+    """Read a buyer's message; raise `DocumentRefused` when it is none."""
+    _, attributes = _header(data)
+    if "message" not in attributes:
+        raise DocumentRefused(
+            Sentence(
+                "Mesajul cumpărătorului nu are text. Verifică mesajul în SPV.",
+                "the buyer's message has no text; check the message in SPV",
+            )
+        )
+    return BuyerMessage(
+        upload_id=attributes.get("index_incarcare", ""), text=attributes["message"].strip()
+    )
+
+
+def _header(data: bytes) -> tuple[etree._Element, dict[str, str]]:
+    root = xml.parse(data)
+    if _local(root) != "header" or not (etree.QName(root).namespace or "").startswith("mfp:"):
+        raise DocumentRefused(
+            Sentence(
+                "Fișierul nu este un mesaj al ANAF (nu începe cu „header”). Verifică-l în SPV.",
+                "the file is no message of ANAF's (its root is not a header); check it in SPV",
+            )
+        )
+    return root, {name.lower(): text.strip() for name, text in _attributes(root).items()}
+
+
+def _local(element: etree._Element) -> str:
+    return etree.QName(element).localname.lower()
+
+
+def _attributes(element: etree._Element) -> dict[str, str]:
+    return {etree.QName(str(name)).localname: str(text) for name, text in element.attrib.items()}
+
+
+def kind_of(
+    invoice: Invoice, own_identifiers: frozenset[str], message_type: MessageType | None
+) -> Kind:
+    """Return the folder a document belongs to, seen from one client.
+
+    The party decides: received when the client is the buyer (BT-46/47/48),
+    issued when the seller (BT-29/30/31/32). The type of the message decides
+    only when the client is both or neither, so a self-billed invoice, which
+    its buyer sent, is still a purchase.
+    """
+    bought = bool(invoice.customer.all_identifiers() & own_identifiers)
+    sold = bool(invoice.supplier.all_identifiers() & own_identifiers)
+    if bought != sold:
+        return Kind.RECEIVED if bought else Kind.ISSUED
+    if message_type is MessageType.RECEIVED:
+        return Kind.RECEIVED
+    return Kind.ISSUED if message_type is MessageType.ISSUED else Kind.OTHER
+
+
+class CifResult(StrEnum):
+    OK = "ok"
+    FOREIGN_CLIENT = "foreign_client"  # quarantine
+    UNKNOWN = "unknown"  # store with the warning `CIF_WARNING`, never approve by a rule
+
+
+CIF_WARNING = "cif_not_ours"
+
+
+@dataclass(frozen=True)
+class CifCheck:
+    """Whether the parties of a document include the client whose message it is."""
+
+    result: CifResult
+    identifiers: tuple[str, ...] = ()  # FOREIGN_CLIENT: of the other clients that it names
+
+
+def check_cif(invoice: Invoice, own: frozenset[str], others: frozenset[str]) -> CifCheck:
+    """Compare the parties with the client (`own`) and with the firm's other clients."""
+    named = invoice.supplier.all_identifiers() | invoice.customer.all_identifiers()
+    if named & own:
+        return CifCheck(CifResult.OK)
+    if named & others:
+        return CifCheck(CifResult.FOREIGN_CLIENT, tuple(sorted(named & others)))
+    return CifCheck(CifResult.UNKNOWN)
+
+
+# Sentences
+
+
+_FAULTS: Mapping[FaultKind, tuple[str, str]] = {
+    FaultKind.TRANSIENT: (
+        "ANAF nu a putut răspunde acum; încercăm din nou mai târziu.",
+        "ANAF could not answer now; trying again later",
+    ),
+    FaultKind.QUOTA_LIST: (
+        "ANAF nu mai dă astăzi liste de mesaje pentru această firmă; continuăm mâine.",
+        "ANAF gives no more message lists for this company today; going on tomorrow",
+    ),
+    FaultKind.QUOTA_MESSAGE: (
+        "Mesajul a fost descărcat astăzi de prea multe ori; îl descărcăm mâine.",
+        "this message was downloaded too often today; downloading it tomorrow",
+    ),
+    FaultKind.PERMISSION: (
+        "Certificatul folosit nu are acest drept în SPV; titularul trebuie să îl ceară la ANAF.",
+        "the certificate in use lacks this right in SPV; its holder has to ask ANAF for it",
+    ),
+    FaultKind.TOKEN: (
+        "ANAF nu mai acceptă autorizarea; reautorizează accesul cu certificatul.",
+        "ANAF does not accept the authorisation any more; authorise again with the certificate",
+    ),
+    FaultKind.EXPIRED: (
+        "Mesajul nu mai poate fi descărcat, au trecut 60 de zile; cere-l la ANAF.",
+        "the message cannot be downloaded any more, its 60 days are over; ask ANAF for it",
+    ),
+    FaultKind.GONE: (
+        "ANAF nu mai are acest mesaj; verifică-l în SPV.",
+        "ANAF has no such message any more; check it in SPV",
+    ),
+    FaultKind.OUR_BUG: (
+        "ANAF nu a înțeles cererea; trimite această eroare celor care întrețin Arhivar.",
+        "ANAF did not understand the request; send this error to the maintainers of Arhivar",
+    ),
+    FaultKind.USE_PAGES: (
+        "Lista are peste 500 de mesaje; se cere pe pagini.",
+        "the list has more than 500 messages; asking for it page by page",
+    ),
+    FaultKind.END_OF_PAGES: (
+        "Lista nu mai are pagini; o citim de la început.",
+        "the list has no more pages; reading it from the start",
+    ),
+    FaultKind.CLOCK: (
+        "Ceasul serverului diferă de cel al ANAF; verifică sincronizarea orei.",
+        "the clock of this server differs from ANAF's; check its time synchronisation",
+    ),
+}
+
+_EMPTY_ANSWER = Sentence(
+    "ANAF a trimis un fișier gol în loc de zip. Descarcă-l din nou.",
+    "ANAF sent an empty file instead of a zip; download it again",
+)
+_JSON_INSTEAD = Sentence(
+    "În loc de zip a venit un mesaj de eroare al ANAF (JSON). Descarcă fișierul din nou.",
+    "an error message of ANAF's (JSON) came instead of a zip; download the file again",
+)
+_HTML_INSTEAD = Sentence(
+    "În loc de zip a venit o pagină web (HTML). Descarcă fișierul din nou.",
+    "a web page (HTML) came instead of a zip; download the file again",
+)
+_NOT_A_ZIP = Sentence(
+    "Fișierul nu este un zip. Alege zipul descărcat din SPV.",
+    "the file is not a zip; choose the zip that was downloaded from SPV",
+)
+_TRUNCATED = Sentence(
+    "Zipul este trunchiat sau deteriorat. Descarcă-l din nou.",
+    "the zip is truncated or damaged; download it again",
+)
+_CORRUPT = Sentence(
+    "Conținutul zipului nu corespunde sumei de control. Descarcă-l din nou.",
+    "the content of the zip does not match its checksum; download it again",
+)
+_NO_MEMBER = Sentence(
+    "Zipul nu conține niciun fișier. Descarcă-l din nou.",
+    "the zip holds no file; download it again",
+)
+_TOO_MANY = Sentence(
+    f"Zipul are peste {MEMBERS_LIMIT} de fișiere, deci nu este un mesaj ANAF. Verifică-l în SPV.",
+    f"the zip has more than {MEMBERS_LIMIT} files, so it is no message of ANAF's; check it in SPV",
+)
+_TOO_BIG = Sentence(
+    "Zipul se dezarhivează la o mărime periculoasă și nu a fost deschis. Verifică-l în SPV.",
+    "the zip would unpack to a dangerous size and was not opened; check it in SPV",
+)
+_TRAVERSAL = Sentence(
+    "Zipul conține un nume de fișier periculos (cale în afara lui). Verifică-l în SPV.",
+    "the zip holds a dangerous file name (a path out of it); check it in SPV",
+)
+_DUPLICATE = Sentence(
+    "Zipul conține două fișiere cu același nume. Verifică-l în SPV.",
+    "the zip holds two files of the same name; check it in SPV",
+)
+_ENCRYPTED = Sentence(
+    "Zipul este protejat cu parolă, iar ANAF nu trimite așa ceva. Verifică-l în SPV.",
+    "the zip is encrypted, which ANAF never sends; check it in SPV",
+)
+_METHOD = Sentence(
+    "Zipul folosește o metodă de compresie pe care ANAF nu o folosește. Verifică-l în SPV.",
+    "the zip uses a compression that ANAF does not use; check it in SPV",
+)
+_ONLY_SIGNATURE = Sentence(
+    "Zipul conține doar semnătura, fără document. Descarcă-l din nou.",
+    "the zip holds only the signature and no document; download it again",
+)
+_NO_DOCUMENT = Sentence(
+    "Zipul nu conține niciun document XML. Verifică-l în SPV.",
+    "the zip holds no XML document; check it in SPV",
+)
+_AMBIGUOUS = Sentence(
+    "Zipul conține mai multe documente sau semnături și nu se știe care este factura. "
+    "Verifică-l în SPV.",
+    "the zip holds several documents or signatures, and which is the invoice cannot be told; "
+    "check it in SPV",
+)
+_RENAMED = Sentence(
+    "Numele fișierelor din zip nu sunt cele obișnuite; documentul a fost recunoscut după conținut.",
+    "the files of the zip have unusual names; the document was told by its content",
+)
+_UNSIGNED = Sentence(
+    "Zipul nu conține semnătura Ministerului Finanțelor.",
+    "the zip holds no signature of the Ministry of Finance",
+)
+_NOT_XML = Sentence(
+    "Fișierul nu este un document XML. Verifică-l în SPV.",
+    "the file is not an XML document; check it in SPV",
+)
+_HAS_DTD = Sentence(
+    "Documentul XML conține o declarație DTD, care nu este permisă. Cere un document fără DTD.",
+    "the XML document declares a DTD, which is not allowed; ask for a document without one",
+)
