@@ -39,8 +39,10 @@ async def append(
     firm), `object` the uid of what changed. Outside `engine.transaction()`
     raises `RuntimeError`: a record alone would vouch for nothing.
     """
+    if not engine.ENGINE.in_own_transaction():
+        raise engine.WriteOutsideTransaction("an audit record outside transaction()")
     last = await engine.fetch("SELECT seq, head FROM audit ORDER BY seq DESC LIMIT 1")
-    seq, previous = (last[0]["seq"] + 1, bytes(last[0]["head"])) if last else (1, chain.FIRST)
+    seq, previous = (last[0]["seq"] + 1, last[0]["head"]) if last else (1, chain.FIRST)
     body = chain.canonical(
         {
             "v": chain.VERSION,
@@ -74,7 +76,7 @@ def verify(
         if isinstance(database, sqlite3.Connection):
             breaks.extend(chain.find_breaks(_rows(database), anchors=anchors))
         else:
-            with closing(sqlite3.connect(f"{database.as_uri()}?mode=ro", uri=True)) as connection:
+            with closing(read_only(database)) as connection:
                 breaks.extend(chain.find_breaks(_rows(connection), anchors=anchors))
     except sqlite3.Error as error:
         breaks.append(
@@ -96,6 +98,14 @@ def head(connection: sqlite3.Connection) -> tuple[int, bytes]:
     """Return number and head of the last record; (0, 32 zero bytes) before the first."""
     row = connection.execute("SELECT seq, head FROM audit ORDER BY seq DESC LIMIT 1").fetchone()
     return (int(row[0]), bytes(row[1])) if row else (0, chain.FIRST)
+
+
+def read_only(database: Path) -> sqlite3.Connection:
+    """Open the database for one who only looks; raises `sqlite3.Error`."""
+    uri = f"{database.resolve().as_uri()}?mode=ro"
+    connection = sqlite3.connect(uri, uri=True, timeout=10, isolation_level=None)
+    connection.execute("PRAGMA query_only = ON")
+    return connection
 
 
 def _rows(connection: sqlite3.Connection) -> Iterator[tuple[object, object, object]]:
