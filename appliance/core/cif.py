@@ -21,14 +21,14 @@ def normalise(text: str) -> str:
     """Return the form that identifiers are stored and compared in.
 
     Blanks, dots, the RO prefix (also the old R) and a CUI's leading zeros go;
-    letters become upper case; a foreign identifier keeps its country. A CNP
-    and a filler of 13 zeros keep their 13 digits. `''` for nothing.
+    letters become upper case; a foreign identifier keeps its country, a CNP its
+    13 digits. `''` for nothing, which 13 zeros (a consumer who gave no CNP) are too.
     """
     value = _NOISE.sub("", text).upper()
     romanian = _COUNTRY_AND_DIGITS.fullmatch(value)
     if romanian:
         value = romanian[1]
-    if _is_digits(value) and len(value) != 13:
+    if _is_digits(value) and (len(value) != 13 or not value.strip("0")):
         value = value.lstrip("0")
     return value
 
