@@ -32,12 +32,7 @@ from piccolo.querystring import QueryString
 from appliance.config import Settings
 from appliance.core.errors import ArhivarError, Busy, ConfigError, SchemaUnknown
 from appliance.core.sentence import Sentence
-from appliance.store.migrate import (
-    KEY_BYTES,
-    check_schema,
-    migrate,
-    refuse_other_databases,
-)
+from appliance.store import migrate as migrations
 
 __all__ = [
     "ENGINE",
@@ -137,7 +132,7 @@ class StoreEngine(SQLiteEngine):
                 key = path.read_bytes()
             except OSError:
                 key = b""
-            if len(key) != KEY_BYTES:
+            if len(key) != migrations.KEY_BYTES:
                 raise ConfigError(
                     Sentence(
                         f"Cheia portalului ({path}) lipsește sau nu poate fi citită. "
@@ -382,9 +377,9 @@ async def open_store(
     this program's version. Opened again by the same event loop it is shared;
     another loop or another database raises `RuntimeError`.
     """
-    refuse_other_databases(settings)
+    migrations.refuse_other_databases(settings)
     if migrate:
-        await asyncio.to_thread(_migrate, settings)
+        await asyncio.to_thread(migrations.migrate, settings)
     else:
         await asyncio.to_thread(_check, settings.database_path)
     await ENGINE.open(settings.database_path.resolve(), busy_timeout=busy_timeout)
@@ -394,8 +389,9 @@ async def open_store(
         await _to_the_end(asyncio.ensure_future(ENGINE.close()))
 
 
-# `open_store` has a parameter of this name.
-_migrate = migrate
+async def migrate(settings: Settings) -> list[str]:
+    """Create or upgrade the database; see `appliance.store.migrate.migrate()`."""
+    return await asyncio.to_thread(migrations.migrate, settings)
 
 
 def _check(path: Path) -> None:
@@ -408,7 +404,7 @@ def _check(path: Path) -> None:
         )
     try:
         with closing(sqlite3.connect(f"{path.resolve().as_uri()}?mode=rw", uri=True)) as connection:
-            check_schema(connection)
+            migrations.check_schema(connection)
     except sqlite3.OperationalError as error:
         raise ArhivarError(
             Sentence(

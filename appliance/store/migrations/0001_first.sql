@@ -336,6 +336,7 @@ CREATE TABLE job (
 -- Two people who ask for the same thing get the same job.
 CREATE UNIQUE INDEX job_open ON job (kind, object_uid) WHERE state IN ('queued', 'leased');
 CREATE INDEX job_due ON job (state, kind, priority DESC, next_attempt_at);
+CREATE INDEX job_object ON job (kind, object_uid, created_at);
 
 CREATE TABLE audit (                         -- append-only hash chain (store/audit.py)
     seq INTEGER PRIMARY KEY,

@@ -1,0 +1,138 @@
+"""How often somebody may fail before they have to wait.
+
+Counters are rows, so they hold across processes and restarts. An attempt is
+counted *before* it is verified and taken back when it succeeds: guesses sent
+in parallel cannot slip through between.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from appliance.core.times import from_text, to_text
+from appliance.store.engine import Row, execute, fetch, fetch_now, joined
+
+
+@dataclass(frozen=True)
+class Limit:
+    """So many failures within so many seconds; then perhaps a block that doubles."""
+
+    failures: int
+    seconds: int
+    block_seconds: int = 0  # the first block; each further one is twice as long
+    most_seconds: int = 24 * 3600
+
+
+LIMITS: Mapping[str, tuple[Limit, ...]] = {
+    "login": (Limit(10, 300), Limit(30, 3600)),  # by accounts.email_key()
+    "login-address": (Limit(30, 300),),  # /32 or /64
+    "login-all": (Limit(1000, 300),),
+    "second-factor": (Limit(5, 300), Limit(20, 3600), Limit(50, 24 * 3600)),
+    "reset": (Limit(5, 24 * 3600),),
+    "reset-address": (Limit(20, 24 * 3600),),
+    "invitation": (Limit(50, 3600),),
+    "drive": (Limit(20, 600, 900),),  # by the public part of the password
+    "drive-address": (Limit(20, 600, 900),),
+}
+
+
+async def count_failure(kind: str, subject: str, at: datetime) -> bool:
+    """Count one more attempt; tell whether it may go on.
+
+    False means: answer 429 and do not even look at what was sent. Call
+    `clear()` or `forgive()` when the attempt turns out right.
+    """
+    may = True
+    async with joined():
+        for limit in LIMITS[kind]:
+            key = _key(kind, limit, subject)
+            rows = await fetch(f"{_ROW} WHERE key = ?", [key])
+            may &= await _count(key, limit, rows[0] if rows else None, at)
+    return may
+
+
+def allowed(kind: str, subject: str, at: datetime) -> bool:
+    """Tell whether a further attempt would be let through; counts nothing."""
+    for limit in LIMITS[kind]:
+        rows = fetch_now(f"{_ROW} WHERE key = ?", [_key(kind, limit, subject)])
+        if not rows:
+            continue
+        if _blocked(rows[0], at):
+            return False
+        if _within_window(rows[0], limit, at) and rows[0]["failures"] >= limit.failures:
+            return False
+    return True
+
+
+async def clear(kind: str, subject: str) -> None:
+    """Forget the subject's failures: the attempt was right."""
+    async with joined():
+        for limit in LIMITS[kind]:
+            await execute("DELETE FROM throttle WHERE key = ?", [_key(kind, limit, subject)])
+
+
+async def forgive(kind: str, subject: str) -> None:
+    """Take one counted attempt back.
+
+    For what many people share, such as an address: one good log-in must not
+    wipe out the failures of everybody else behind it.
+    """
+    async with joined():
+        for limit in LIMITS[kind]:
+            await execute(
+                "UPDATE throttle SET failures = failures - 1 WHERE key = ? AND failures > 0",
+                [_key(kind, limit, subject)],
+            )
+
+
+async def sweep(at: datetime) -> None:
+    """Forget the counters that can block nobody any more."""
+    async with joined():
+        await execute(
+            "DELETE FROM throttle WHERE window_start < ? "
+            "AND (blocked_until IS NULL OR blocked_until < ?)",
+            [to_text(at - timedelta(days=2)), to_text(at - timedelta(days=1))],
+        )
+
+
+async def _count(key: str, limit: Limit, row: Row | None, at: datetime) -> bool:
+    if row is None:
+        await execute(
+            "INSERT INTO throttle (key, window_start, failures) VALUES (?, ?, 1)",
+            [key, to_text(at)],
+        )
+        return True
+    if _blocked(row, at):
+        return False
+    failures, start, strikes = row["failures"] + 1, row["window_start"], row["strikes"]
+    if not _within_window(row, limit, at):
+        failures, start = 1, to_text(at)
+    blocked_until = None
+    if failures > limit.failures and limit.block_seconds:
+        seconds = min(limit.block_seconds * 2 ** min(strikes, 20), limit.most_seconds)
+        blocked_until, strikes = to_text(at + timedelta(seconds=seconds)), strikes + 1
+    await execute(
+        "UPDATE throttle SET failures = ?, window_start = ?, strikes = ?, blocked_until = ? "
+        "WHERE key = ?",
+        [failures, start, strikes, blocked_until, key],
+    )
+    return bool(failures <= limit.failures)
+
+
+def _blocked(row: Row, at: datetime) -> bool:
+    return row["blocked_until"] is not None and to_text(at) < row["blocked_until"]
+
+
+def _within_window(row: Row, limit: Limit, at: datetime) -> bool:
+    age = at - from_text(row["window_start"])
+    # A clock that went back begins a new window, else it would never end.
+    return timedelta(0) <= age < timedelta(seconds=limit.seconds)
+
+
+def _key(kind: str, limit: Limit, subject: str) -> str:
+    return f"{kind}:{limit.seconds}:{subject[:254]}"
+
+
+_ROW = "SELECT window_start, failures, strikes, blocked_until FROM throttle"
