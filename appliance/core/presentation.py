@@ -57,6 +57,7 @@ class LineRow:
     number: str
     name: str
     description: str
+    note: str
     facts: tuple[Field, ...]
     quantity: str
     price: str
@@ -322,6 +323,7 @@ class _Presenter:
             name,
             self.fields(
                 *(("trading_name", text) for text in dict.fromkeys(known_as)),
+                ("address", self.address(party.address)),
                 ("vat_identifier", party.vat_identifier),
                 ("tax_registration", party.tax_registration),
                 (
@@ -331,7 +333,6 @@ class _Presenter:
                 *(("identifier", self.identifier(one)) for one in party.identifiers),
                 ("creditor_id", party.creditor_id),
                 ("legal_form", party.legal_form),
-                ("address", self.address(party.address)),
                 ("contact", party.contact.name),
                 ("telephone", party.contact.telephone),
                 ("email", party.contact.email),
@@ -380,7 +381,8 @@ class _Presenter:
         return LineRow(
             number=line.id,
             name=line.name,
-            description=line.description,
+            description=line.description if line.description != line.name else "",
+            note=line.note,
             facts=self.line_facts(line),
             quantity=self.quantity(line.quantity, line.unit),
             price=price,
@@ -391,7 +393,6 @@ class _Presenter:
     def line_facts(self, line: Line) -> tuple[Field, ...]:
         return (
             *self.fields(
-                ("note", line.note),
                 ("period", self.period(line.period_start, line.period_end)),
                 ("seller_item_id", line.seller_item_id),
                 ("buyer_item_id", line.buyer_item_id),
@@ -493,7 +494,6 @@ class _Presenter:
             self.label("payment"),
             words or means.name,
             self.fields(
-                ("payment_name", means.name if words not in ("", means.name) else ""),
                 ("iban", group_iban(means.iban)),
                 ("account_name", means.account_name),
                 ("bic", means.bic),
@@ -502,6 +502,7 @@ class _Presenter:
                 ("card_holder", means.card_holder),
                 ("mandate", means.mandate),
                 ("debited_account", group_iban(means.debited_account)),
+                ("payment_name", means.name if words not in ("", means.name) else ""),
             ),
         )
 
