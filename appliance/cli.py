@@ -194,12 +194,12 @@ def inspect(files: tuple[Path, ...], as_json: bool) -> int:
     from appliance.sync import inspect as room
 
     failed = False
-    for result in room.inspect(files):
+    for result in room.inspect(files, terminal_language()):
         failed |= "error" in result
         if as_json:
             click.echo(json.dumps(result, ensure_ascii=False))
         else:
-            room.print_human(result)
+            room.print_human(result, language=terminal_language())
     return int(failed)
 
 
