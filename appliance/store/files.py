@@ -26,8 +26,9 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from io import BufferedReader
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 from appliance.core.chain import canonical
 from appliance.core.errors import ArchiveConflict, BadInput, Busy, NotFound
@@ -156,7 +157,7 @@ class Archive:
         _check_name(stored_name)
         return self._path(str(Folder(client_uid, month, uid))) / stored_name
 
-    def open_file(self, client_uid: str, month: str, uid: str, stored_name: str) -> BinaryIO:
+    def open_file(self, client_uid: str, month: str, uid: str, stored_name: str) -> BufferedReader:
         """Open a stored file for reading; raises `NotFound` when it is not there.
 
         No component of the way below the root may be a symbolic link.
