@@ -11,6 +11,16 @@ from __future__ import annotations
 import base64
 import binascii
 import ipaddress
+import logging
+from dataclasses import dataclass
+from datetime import datetime
+
+from appliance.core.roles import Viewer
+from appliance.core.sentence import Sentence
+from appliance.dav.exchange import Answer, error
+from appliance.store import accounts, throttle
+
+log = logging.getLogger(__name__)
 
 
 def credentials(header: bytes | None) -> tuple[str, str] | None:
@@ -44,9 +54,66 @@ def is_private(address: str, scheme: str, *, public_scheme: str) -> bool:
     `address` and `scheme` are those of the socket; `public_scheme` is the one
     that people type, as configured.
     """
-    if "https" in (scheme, public_scheme):
-        return True
+    return "https" in (scheme, public_scheme) or is_loopback(address)
+
+
+def is_loopback(address: str) -> bool:
+    """Tell whether the other end is this machine."""
     try:
         return ipaddress.ip_address(address.partition("%")[0]).is_loopback
     except ValueError:
         return address == ""  # a unix socket
+
+
+@dataclass(frozen=True)
+class Visitor:
+    """Who is at the other end, and on which of their devices."""
+
+    viewer: Viewer
+    device: str
+    read_only: bool
+
+
+async def identify(
+    header: bytes | None, address: str, language: str, at: datetime
+) -> Visitor | Answer:
+    """Return the person, or the answer that turns the request away (401, 429).
+
+    The right password always opens, also from an address that wrong ones came
+    from: its 160 bits cannot be guessed, and one forgotten device must not
+    shut out the office that it stands in. A request without credentials, which
+    is how every client begins, counts for nothing.
+    """
+    if header is None:
+        return _challenge(language)
+    pair = credentials(header)
+    if pair is not None:
+        user, password = pair
+        found = await accounts.viewer_for_drive_password(user, password, at)
+        if found is not None:
+            viewer, device = found
+            return Visitor(viewer, device.device, device.read_only)
+    log.warning("drive: credentials refused, from %s", address)
+    # Asked first: a client that is blocked already costs no write.
+    if throttle.allowed("drive-address", address, at) and await throttle.count_failure(
+        "drive-address", address, at
+    ):
+        return _challenge(language)
+    refused = error(429, _TOO_OFTEN, language)
+    return Answer(429, (*refused.headers, (b"retry-after", b"900")), refused.body)
+
+
+def _challenge(language: str) -> Answer:
+    refused = error(401, _WHO, language)
+    return Answer(401, (*refused.headers, CHALLENGE), refused.body)
+
+
+CHALLENGE = (b"www-authenticate", b'Basic realm="Arhivar", charset="UTF-8"')
+_WHO = Sentence(
+    "Conectează-te cu adresa ta de e-mail și cu parola de disc creată în portal.",
+    "connect with your e-mail address and the drive password that the portal made",
+)
+_TOO_OFTEN = Sentence(
+    "Prea multe încercări greșite. Așteaptă 15 minute, apoi verifică parola de disc în portal.",
+    "too many wrong attempts; wait 15 minutes, then check the drive password in the portal",
+)

@@ -121,8 +121,9 @@ class Request:
 
     async def start(self, status: int, headers: Iterable[tuple[bytes, bytes]]) -> None:
         self.started = True
+        everything = [*headers, (b"x-content-type-options", b"nosniff")]
         await self.send(
-            {"type": "http.response.start", "status": status, "headers": list(headers)},
+            {"type": "http.response.start", "status": status, "headers": everything},
         )
 
     async def watch(self) -> None:

@@ -1,0 +1,62 @@
+"""PROPFIND (RFC 4918 §9.1): one resource, or it and its members, from rows."""
+
+from __future__ import annotations
+
+import asyncio
+from itertools import chain
+
+from appliance.core import tree
+from appliance.core.errors import BadInput
+from appliance.core.sentence import Sentence
+from appliance.dav import multistatus
+from appliance.dav.exchange import XML, Answer, Request, error
+from appliance.dav.resources import Resources
+
+_AT_ONCE = 500  # members rendered before other requests get their turn
+
+
+async def propfind(request: Request, resources: Resources) -> Answer:
+    """Answer 207, 404 for what the person may not see, 403 for a depth without end.
+
+    On a file, which has no members, every depth is 0. No answer redirects: Windows
+    cannot follow, so both spellings of the closing slash are one place.
+    """
+    depth = _depth(request)
+    asked = multistatus.parse(await request.read_body())
+    segments = tree.split(request.raw_path)
+    node = resources.find(segments)
+    if node is None:
+        return error(404, ABSENT, resources.language)
+    if depth is None and node.item.collection:
+        return error(403, _INFINITE, resources.language, "propfind-finite-depth")
+    items = [node.item] if depth != 1 else chain([node.item], resources.members(node))
+    parts = []
+    for part in multistatus.render_parts(asked, items, size=_AT_ONCE):
+        if parts:
+            await asyncio.sleep(0)
+        parts.append(part)
+    return Answer(207, (XML,), b"".join(parts))
+
+
+def _depth(request: Request) -> int | None:
+    """Return 0 or 1, or None for infinity, which a missing header means."""
+    value = request.header(b"depth")
+    if value is None or value.lower() == b"infinity":
+        return None
+    if value not in (b"0", b"1"):
+        raise BadInput(_BAD_DEPTH)
+    return int(value)
+
+
+ABSENT = Sentence(
+    "Aici nu este nimic. Reîncarcă dosarul.",
+    "there is nothing here; reload the folder",
+)
+_INFINITE = Sentence(
+    "Dosarele se listează unul câte unul. Cere Depth 0 sau 1.",
+    "folders are listed one at a time; ask with Depth 0 or 1",
+)
+_BAD_DEPTH = Sentence(
+    "Antetul Depth nu este valid. Cere Depth 0 sau 1.",
+    "the Depth header is not valid; ask with Depth 0 or 1",
+)
