@@ -18,7 +18,7 @@ import logging
 import os
 import sqlite3
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from datetime import datetime
 from pathlib import Path
 
@@ -148,24 +148,23 @@ class Database:
         self._prepare(at)
         (self.installation,) = self.durable.execute("SELECT uid FROM installation").fetchone()
         self._check_keys(at)
+        self._written = self._audited_versions()
         self._distrusted = self._find_rolled_back()
 
     def close(self) -> None:
         for connection in (self.durable, self.counters, self._shred):
             connection.close()
 
-    @contextmanager
-    def transaction(self) -> Iterator[sqlite3.Connection]:
+    def transaction(self) -> AbstractContextManager[sqlite3.Connection]:
         """Commit durably at the end, or leave everything as it was.
 
         Raises `Busy` when the disk is full or another process holds the lock.
         """
-        yield from _transaction(self.durable)
+        return _transaction(self.durable)
 
-    @contextmanager
-    def counting(self) -> Iterator[sqlite3.Connection]:
+    def counting(self) -> AbstractContextManager[sqlite3.Connection]:
         """Like `transaction()`, without waiting for the disk."""
-        yield from _transaction(self.counters)
+        return _transaction(self.counters)
 
     def put(self, subject: bytes, purpose: Purpose, secret: bytes, *, at: datetime) -> int:
         """Seal `secret` as the next version of its record, inside `transaction()`.
@@ -176,16 +175,17 @@ class Database:
             "SELECT version FROM record_high WHERE subject = ? AND purpose = ?",
             (subject, purpose),
         ).fetchone()
-        version = (row[0] if row else 0) + 1
+        key = (subject, int(purpose))
+        version = max(row[0] if row else 0, self._written.get(key, 0)) + 1
         body = self.seal(subject, purpose, version, secret)
-        key = (subject, purpose, version)
         self.durable.execute(
             "REPLACE INTO record (subject, purpose, version, body, sealed_at) "
             "VALUES (?, ?, ?, ?, ?)",
-            (*key, body, to_text(at)),
+            (*key, version, body, to_text(at)),
         )
         self.durable.execute(
-            "REPLACE INTO record_high (subject, purpose, version) VALUES (?, ?, ?)", key
+            "REPLACE INTO record_high (subject, purpose, version) VALUES (?, ?, ?)",
+            (*key, version),
         )
         self.append(
             "record:write",
@@ -198,7 +198,7 @@ class Database:
             },
             at=at,
         )
-        self._distrusted.discard((subject, int(purpose)))
+        self._distrusted.discard(key)
         return version
 
     def get(self, subject: bytes, purpose: Purpose) -> tuple[bytes, int] | None:
@@ -239,7 +239,7 @@ class Database:
 
     def shred(self, subject: bytes) -> None:
         """Delete the subject's salt: none of its records opens any more, in no copy."""
-        with self._shred:
+        with _transaction(self._shred):
             self._shred.execute("DELETE FROM salt WHERE subject = ?", (subject,))
 
     def salted(self) -> set[bytes]:
@@ -299,7 +299,7 @@ class Database:
 
     def _salt(self, subject: bytes, *, make: bool = False) -> bytes:
         if make:
-            with self._shred:
+            with _transaction(self._shred):
                 self._shred.execute(
                     "INSERT OR IGNORE INTO salt (subject, salt) VALUES (?, ?)",
                     (subject, os.urandom(32)),
@@ -355,7 +355,7 @@ class Database:
                     )
                     self.append("key:first-use", "vault", identifier.hex(), {}, at=at)
 
-    def _find_rolled_back(self) -> set[tuple[bytes, int]]:
+    def _audited_versions(self) -> dict[tuple[bytes, int], int]:
         written: dict[tuple[bytes, int], int] = {}
         marker = b'"action":"record:write"'  # canonical JSON writes it in no other place
         for (body,) in self.durable.execute(
@@ -367,12 +367,15 @@ class Database:
                 written[key] = max(written.get(key, 0), int(entry["data"]["version"]))
             except (ValueError, KeyError, TypeError, RecursionError):
                 continue  # `audit_breaks()` names it
+        return written
+
+    def _find_rolled_back(self) -> set[tuple[bytes, int]]:
         found = {
             (subject, purpose)
             for subject, purpose, version in self.durable.execute(
                 "SELECT subject, purpose, version FROM record"
             )
-            if version < written.get((subject, purpose), 0)
+            if version < self._written.get((subject, purpose), 0)
         }
         for subject, purpose in sorted(found):
             log.error(
@@ -384,51 +387,52 @@ class Database:
 
 
 class Journal:
-    """The one answer of ANAF that must outlive a database that cannot be written.
+    """ANAF's answers that must outlive a database that cannot be written just then.
 
-    A refreshed pair is appended here, sealed, before its transaction; the entry
-    is dropped after the commit. What is found at a start is applied then.
+    A refreshed pair is kept here, sealed, before its transaction, and dropped
+    after the commit: one file for each subject, whole or absent.
     """
 
-    def __init__(self, path: Path) -> None:
-        self._path = path
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
 
     def write(self, subject: bytes, version: int, body: bytes) -> None:
-        """Keep the entry; on return it has reached the disk."""
-        line = json.dumps({"subject": subject.hex(), "version": version, "body": body.hex()})
-        descriptor = os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
-        with os.fdopen(descriptor, "ab") as file:
-            file.write(line.encode() + b"\n")
+        """Keep the record; on return it has reached the disk."""
+        target = self._path(subject)
+        temporary = target.with_suffix(".tmp")
+        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(version.to_bytes(8, "big") + body)
             file.flush()
             os.fsync(file.fileno())
-        _fsync_directory(self._path.parent)
+        temporary.rename(target)
+        _fsync_directory(self._directory)
 
     def read(self) -> list[tuple[bytes, int, bytes]]:
-        """Return the entries, oldest first; the torn last line of a crash is no entry."""
-        try:
-            lines = self._path.read_bytes().splitlines()
-        except FileNotFoundError:
-            return []
+        """Return subject, version and sealed body of every record kept."""
         entries = []
-        for line in lines:
+        for path in sorted(self._directory.glob("refresh-*.journal")):
+            data = path.read_bytes()
             try:
-                entry = json.loads(line)
-                entries.append(
-                    (
-                        bytes.fromhex(entry["subject"]),
-                        int(entry["version"]),
-                        bytes.fromhex(entry["body"]),
-                    )
-                )
-            except (ValueError, KeyError, TypeError):
+                subject = bytes.fromhex(path.stem.removeprefix("refresh-"))
+            except ValueError:
                 continue
+            entries.append((subject, int.from_bytes(data[:8], "big"), data[8:]))
         return entries
 
-    def clear(self) -> None:
-        self._path.unlink(missing_ok=True)
-        _fsync_directory(self._path.parent)
+    def drop(self, subject: bytes) -> None:
+        self._path(subject).unlink(missing_ok=True)
+        _fsync_directory(self._directory)
+
+    def set_aside(self, subject: bytes) -> None:
+        """Keep a record that does not open for a person to look at."""
+        self._path(subject).replace(self._path(subject).with_suffix(".broken"))
+
+    def _path(self, subject: bytes) -> Path:
+        return self._directory / f"refresh-{subject.hex()}.journal"
 
 
+@contextmanager
 def _transaction(connection: sqlite3.Connection) -> Iterator[sqlite3.Connection]:
     try:
         connection.execute("BEGIN IMMEDIATE")

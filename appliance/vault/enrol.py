@@ -1,0 +1,166 @@
+"""enrol.sock: what the portal may ask of the vault. No answer holds a secret.
+
+    PUT /application {client_id, client_secret, redirect_uri[, by]}            204
+    GET /status                                 {application, grants: […], keys: […]}
+    POST /authorisations {session, requested_by[, grant]}      {authorise_url, state}
+    POST /authorisations/code {session, state, code | error}                 {grant}
+    PUT /cifs/{cif} {grant, confirmed_by}                                       204
+    DELETE /cifs/{cif} [{by}]                                                   204
+    POST /grants/{grant}/test                                       {ok, sentence}
+    POST /grants/{grant}/revoke [{by}]                                  {sentence}
+
+A refusal is 4xx or 5xx with `{"error": {"ro", "en"}}`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Awaitable, Callable
+from datetime import datetime
+from typing import Any
+
+from appliance.core.sentence import Sentence
+from appliance.vault.errors import NeedsAuthorisation, SealBroken, TokenRefused, Unreachable
+from appliance.vault.gateway import Gateway
+from appliance.vault.grants import Grants
+from appliance.vault.limits import TooManyCalls
+from appliance.vault.secret import Secret
+from appliance.vault.wire import Answer, Refused, Request
+
+_MAX_TEXT = 4096
+
+
+class Enrol:
+    """The handler of enrol.sock."""
+
+    def __init__(self, grants: Grants, gateway: Gateway, now: Callable[[], datetime]) -> None:
+        self._grants = grants
+        self._gateway = gateway
+        self._now = now
+        self._routes: list[tuple[str, re.Pattern[str], Callable[..., Awaitable[Answer]]]] = [
+            ("PUT", re.compile(r"/application"), self._put_application),
+            ("GET", re.compile(r"/status"), self._status),
+            ("POST", re.compile(r"/authorisations"), self._begin),
+            ("POST", re.compile(r"/authorisations/code"), self._finish),
+            ("PUT", re.compile(r"/cifs/([A-Za-z0-9]{2,20})"), self._map),
+            ("DELETE", re.compile(r"/cifs/([A-Za-z0-9]{2,20})"), self._unmap),
+            ("POST", re.compile(r"/grants/([0-9a-f]{32})/test"), self._test),
+            ("POST", re.compile(r"/grants/([0-9a-f]{32})/revoke"), self._revoke),
+        ]
+
+    async def __call__(self, request: Request) -> Answer:
+        matches = [
+            (method, match, handler)
+            for method, pattern, handler in self._routes
+            if (match := pattern.fullmatch(request.path))
+        ]
+        for method, match, handler in matches:
+            if method == request.method:
+                try:
+                    return await handler(request.json(), self._now(), *match.groups())
+                except Unreachable as error:
+                    return Answer.refusal(502, error.sentence)
+        raise Refused(
+            405 if matches else 404,
+            Sentence("Seiful nu cunoaște această cerere.", "the vault does not know this request"),
+        )
+
+    async def _put_application(self, body: dict[str, Any], at: datetime) -> Answer:
+        secret = _text(body, "client_secret", required=False)
+        self._grants.set_application(
+            _text(body, "client_id"),
+            Secret(secret) if secret else None,
+            _text(body, "redirect_uri"),
+            by=_text(body, "by", required=False) or "portal",
+            at=at,
+        )
+        return Answer(204)
+
+    async def _status(self, body: dict[str, Any], at: datetime) -> Answer:
+        return Answer.json(self._grants.status())
+
+    async def _begin(self, body: dict[str, Any], at: datetime) -> Answer:
+        url, state = self._grants.begin(
+            _text(body, "session"),
+            requested_by=_text(body, "requested_by"),
+            grant=_text(body, "grant", required=False) or None,
+            at=at,
+        )
+        return Answer.json({"authorise_url": url, "state": state})
+
+    async def _finish(self, body: dict[str, Any], at: datetime) -> Answer:
+        code = _text(body, "code", required=False)
+        grant = await self._grants.finish(
+            _text(body, "session"),
+            _text(body, "state"),
+            code=Secret(code) if code else None,
+            error=_text(body, "error", required=False) or None,
+            at=at,
+        )
+        return Answer.json({"grant": grant})
+
+    async def _map(self, body: dict[str, Any], at: datetime, cif: str) -> Answer:
+        self._grants.map_cif(
+            cif, _text(body, "grant"), confirmed_by=_text(body, "confirmed_by"), at=at
+        )
+        return Answer(204)
+
+    async def _unmap(self, body: dict[str, Any], at: datetime, cif: str) -> Answer:
+        self._grants.unmap_cif(cif, by=_text(body, "by", required=False) or "portal", at=at)
+        return Answer(204)
+
+    async def _test(self, body: dict[str, Any], at: datetime, grant: str) -> Answer:
+        try:
+            status = await self._gateway.hello(grant)
+        except (NeedsAuthorisation, SealBroken, TokenRefused, TooManyCalls, Unreachable) as error:
+            return _tested(False, error.sentence)
+        if status == 200:
+            return _tested(
+                True, Sentence("Legătura cu ANAF funcționează.", "the connection to ANAF works")
+            )
+        if status in (401, 403):
+            return _tested(
+                False,
+                Sentence(
+                    "ANAF nu acceptă tokenul pentru această aplicație; verifică dacă serviciul "
+                    "E-Factura este bifat în portal, apoi leagă din nou SPV.",
+                    "ANAF does not accept the token for this application; check that the service "
+                    "E-Factura is ticked in the portal, then authorise SPV again",
+                ),
+            )
+        return _tested(
+            False,
+            Sentence(
+                f"ANAF a răspuns cu o eroare (HTTP {status}); încearcă din nou mai târziu.",
+                f"ANAF answered with an error (HTTP {status}); try again later",
+            ),
+        )
+
+    async def _revoke(self, body: dict[str, Any], at: datetime, grant: str) -> Answer:
+        self._grants.revoke(grant, by=_text(body, "by", required=False) or "portal", at=at)
+        sentence = Sentence(
+            "Autorizarea a fost ștearsă din Arhivar și nu mai poate fi folosită aici. La ANAF o "
+            "retrage numai titularul certificatului, în portal, cu „Renunțare Oauth”.",
+            "the authorisation was erased from Arhivar and cannot be used here any more; at ANAF "
+            "only the certificate's holder withdraws it, in the portal, with “Renunțare Oauth”",
+        )
+        return Answer.json({"sentence": sentence._asdict()})
+
+
+def _tested(ok: bool, sentence: Sentence) -> Answer:
+    return Answer.json({"ok": ok, "sentence": sentence._asdict()})
+
+
+def _text(body: dict[str, Any], name: str, *, required: bool = True) -> str:
+    value = body.get(name)
+    if value is None and not required:
+        return ""
+    if not isinstance(value, str) or len(value) > _MAX_TEXT or (required and not value):
+        raise Refused(
+            400,
+            Sentence(
+                f"Câmpul {name} lipsește sau nu este un text potrivit.",
+                f"the field {name} is missing or no suitable text",
+            ),
+        )
+    return value

@@ -1,0 +1,338 @@
+"""spv.sock: ANAF's own paths, with the token added and the limits kept.
+
+    GET /{env}/FCTEL/rest/listaMesajePaginatieFactura?startTime=&endTime=&cif=&pagina=[&filtru=]
+    GET /{env}/FCTEL/rest/listaMesajeFactura?zile=&cif=[&filtru=]
+    GET /{env}/FCTEL/rest/descarcare?id=
+    GET /{env}/FCTEL/rest/stareMesaj?id_incarcare=
+    POST /arhivar/seen-cifs {cif, cifs, serial}
+
+Each GET carries `Arhivar-Cif`, a CIF that a person gave to a grant; `cif=` must
+be the same. The vault answers itself, with `Arhivar-Reason`: 403 unmapped,
+cif-mismatch or refused; 429 rate, list-quota or message-quota, with
+Retry-After; 503 needs-authorisation; 502 unreachable. Everything else is
+ANAF's answer as it came, of its headers only those listed here.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
+from datetime import datetime
+from urllib.parse import parse_qsl, urlencode
+
+import httpx
+
+from appliance.core import cif as cifs
+from appliance.core.errors import Busy
+from appliance.core.sentence import Sentence
+from appliance.vault.errors import NeedsAuthorisation, SealBroken, TokenRefused, Unreachable
+from appliance.vault.grants import Access, Grants
+from appliance.vault.limits import Call, Kind, Limits, TooManyCalls
+from appliance.vault.secret import Secret
+from appliance.vault.wire import Answer, Refused, Request
+
+log = logging.getLogger(__name__)
+
+_PASSED_ON = (
+    "content-type",
+    "content-length",
+    "content-encoding",
+    "content-disposition",
+    "date",
+    "retry-after",
+    "x-correlation-id",
+)
+_VALUE = re.compile(r"[A-Za-z0-9]{1,20}")
+_CIF = re.compile(r"[0-9]{2,13}")
+_TIMEOUT = httpx.Timeout(60, connect=10, pool=60)
+_PAUSE_SECONDS = 15  # ANAF's 429 is not known to say how long
+
+
+@dataclass(frozen=True)
+class Resource:
+    kind: Kind
+    parameters: frozenset[str]
+    counted_by: str
+
+
+RESOURCES = {
+    "listaMesajePaginatieFactura": Resource(
+        Kind.PAGED_LIST, frozenset({"startTime", "endTime", "cif", "pagina", "filtru"}), "cif"
+    ),
+    "listaMesajeFactura": Resource(Kind.LIST, frozenset({"zile", "cif", "filtru"}), "cif"),
+    "descarcare": Resource(Kind.DOWNLOAD, frozenset({"id"}), "id"),
+    "stareMesaj": Resource(Kind.STATE, frozenset({"id_incarcare"}), "id_incarcare"),
+}
+
+
+@dataclass(frozen=True)
+class Target:
+    """A call that may be made: where, for which CIF, and what it is counted under."""
+
+    url: str
+    cif: str
+    call: Call
+
+
+class NotPassed(Refused):
+    """A call that the gateway does not make; `reason` is for the machine."""
+
+    def __init__(self, reason: str, sentence: Sentence) -> None:
+        super().__init__(403, sentence)
+        self.reason = reason
+
+
+class Gateway:
+    """The handler of spv.sock."""
+
+    def __init__(
+        self,
+        *,
+        api_url: str,
+        environment: str,
+        grants: Grants,
+        limits: Limits,
+        http: httpx.AsyncClient,
+        now: Callable[[], datetime],
+    ) -> None:
+        self._api = api_url.rstrip("/")
+        self._base = f"/{environment}/FCTEL/rest/"
+        self._grants = grants
+        self._limits = limits
+        self._http = http
+        self._now = now
+        self._noted: tuple[str, set[str]] = ("", set())
+
+    async def __call__(self, request: Request) -> Answer:
+        at = self._now()
+        try:
+            if request.path == "/arhivar/seen-cifs":
+                return self._seen(request, at)
+            return await self._pass(self._target(request), at)
+        except NotPassed as error:
+            self._note(error.reason, request, at)
+            return Answer.refusal(403, error.sentence, Arhivar_Reason=error.reason)
+        except TooManyCalls as error:
+            return Answer.refusal(
+                429,
+                error.sentence,
+                Retry_After=str(error.retry_after),
+                Arhivar_Reason=error.reason,
+            )
+        except (NeedsAuthorisation, TokenRefused, SealBroken) as error:
+            return Answer.refusal(503, error.sentence, Arhivar_Reason="needs-authorisation")
+        except Unreachable as error:
+            return Answer.refusal(
+                502, error.sentence, Arhivar_Reason="unreachable", Retry_After="60"
+            )
+
+    async def hello(self, grant: str) -> int:
+        """Make ANAF's own test call with the grant's token and return its status.
+
+        Raises what `Grants.access()` raises, `TooManyCalls` or `Unreachable`.
+        """
+        at = self._now()
+        access = await self._grants.access(grant, at=at)
+        self._limits.take(None, at=at)
+        url = f"{self._api}/TestOauth/jaxrs/hello?name=Arhivar"
+        response = await self._send(url, access, None, at)
+        await response.aclose()
+        return response.status_code
+
+    def _seen(self, request: Request, at: datetime) -> Answer:
+        if request.method != "POST":
+            raise NotPassed("refused", _NOT_LISTED)
+        body = request.json()
+        cif, seen, serial = body.get("cif"), body.get("cifs"), body.get("serial") or ""
+        if not (
+            isinstance(cif, str)
+            and isinstance(seen, list)
+            and all(isinstance(value, str) and len(value) <= 40 for value in seen)
+            and isinstance(serial, str)
+        ):
+            raise Refused(
+                400,
+                Sentence(
+                    "Cererea are nevoie de cif, cifs și serial.",
+                    "the request needs cif, cifs and serial",
+                ),
+            )
+        self._grants.offer(cifs.normalise(cif), seen, serial, at=at)
+        return Answer(204)
+
+    def _target(self, request: Request) -> Target:
+        name = request.path.removeprefix(self._base)
+        resource = RESOURCES.get(name)
+        if request.method != "GET" or resource is None or request.path != self._base + name:
+            raise NotPassed("refused", _NOT_LISTED)
+        try:
+            pairs = parse_qsl(
+                request.query, keep_blank_values=True, strict_parsing=True, max_num_fields=8
+            )
+        except ValueError:
+            raise NotPassed("refused", _BAD_QUERY) from None
+        query = dict(pairs)
+        if (
+            len(query) != len(pairs)
+            or not query.keys() <= resource.parameters
+            or resource.counted_by not in query
+            or not all(_VALUE.fullmatch(value) for value in query.values())
+        ):
+            raise NotPassed("refused", _BAD_QUERY)
+        cif = cifs.normalise(request.headers.get("arhivar-cif", ""))
+        if not _CIF.fullmatch(cif):
+            raise NotPassed("unmapped", _UNMAPPED)
+        if "cif" in query and cifs.normalise(query["cif"]) != cif:
+            raise NotPassed("cif-mismatch", _MISMATCH)
+        counted = cif if resource.counted_by == "cif" else query[resource.counted_by]
+        # Built anew from what was understood, so nothing else can ride along.
+        url = f"{self._api}{self._base}{name}?{urlencode(query)}"
+        return Target(url, cif, Call(resource.kind, counted))
+
+    async def _pass(self, target: Target, at: datetime) -> Answer:
+        grant, access = await self._access(target.cif, at)
+        self._limits.take(target.call, at=at)
+        response = await self._send(target.url, access, target.call, at)
+        if response.status_code == 401:
+            other = await self._after_refusal(grant, access, response, at)
+            if other is not None:
+                await response.aclose()
+                self._limits.take(None, at=at)
+                access = other
+                response = await self._send(target.url, access, None, at)
+        self._grants.used(grant, at=at)
+        headers = {name: response.headers[name] for name in _PASSED_ON if name in response.headers}
+        if response.status_code == 429:
+            asked = response.headers.get("retry-after", "")
+            wait = int(asked) if asked.isascii() and asked.isdigit() else _PAUSE_SECONDS
+            headers["retry-after"] = str(self._limits.pause(wait, at=at))
+            headers["arhivar-reason"] = "rate"
+        return Answer(response.status_code, _stream(response, access.token), headers)
+
+    async def _access(self, cif: str, at: datetime) -> tuple[str, Access]:
+        grants = self._grants.for_cif(cif)
+        if not grants:
+            raise NotPassed("unmapped", _UNMAPPED)
+        problem: NeedsAuthorisation | TokenRefused | SealBroken | Unreachable | None = None
+        for grant in grants:
+            try:
+                return grant, await self._grants.access(grant, at=at)
+            except (NeedsAuthorisation, TokenRefused, SealBroken, Unreachable) as error:
+                # A second certificate may reach the company; else the first problem is told.
+                problem = problem or error
+        assert problem is not None
+        raise problem
+
+    async def _after_refusal(
+        self, grant: str, access: Access, response: httpx.Response, at: datetime
+    ) -> Access | None:
+        try:
+            return await self._grants.replace(grant, access, at=at)
+        except (NeedsAuthorisation, TokenRefused, SealBroken, Unreachable, Busy):
+            await response.aclose()
+            raise
+
+    async def _send(
+        self, url: str, access: Access, call: Call | None, at: datetime
+    ) -> httpx.Response:
+        request = self._http.build_request(
+            "GET",
+            url,
+            headers={
+                "Authorization": f"Bearer {access.token.reveal()}",
+                # As ANAF's bytes are: the archive keeps them, and nothing is parsed here.
+                "Accept-Encoding": "identity",
+            },
+            timeout=_TIMEOUT,
+        )
+        try:
+            return await self._http.send(request, stream=True)
+        except (httpx.HTTPError, httpx.StreamError) as error:
+            name = type(error).__name__
+            if call is not None and isinstance(
+                error, httpx.ConnectError | httpx.ConnectTimeout | httpx.PoolTimeout
+            ):
+                self._limits.give_back(call, at=at)
+        raise Unreachable(
+            Sentence(
+                f"ANAF nu a răspuns ({name}); încercăm din nou mai târziu.",
+                f"ANAF did not answer ({name}); we try again later",
+            )
+        )
+
+    def _note(self, reason: str, request: Request, at: datetime) -> None:
+        minute = at.strftime("%H:%M")
+        if self._noted[0] != minute:
+            self._noted = (minute, set())
+        where = f"{request.method} {request.path}"[:120]
+        # One record a minute for each kind of call, fifty in all: a neighbour that was
+        # taken over must not be able to fill the disk.
+        if (key := f"{reason} {where}") in self._noted[1] or len(self._noted[1]) >= 50:
+            return
+        self._noted[1].add(key)
+        cif = re.sub(r"[^0-9]", "", request.headers.get("arhivar-cif", ""))[:13]
+        self._grants.refuse(
+            reason,
+            f"uid:{request.peer_uid}",
+            {"call": where, "cif": cifs.mask_cnp(cif)},
+            at=at,
+        )
+        log.warning("refused (%s) for uid %d", reason, request.peer_uid)
+
+
+async def _stream(response: httpx.Response, token: Secret) -> AsyncIterator[bytes]:
+    """Yield ANAF's bytes as they come; stop short of a body that repeats the token."""
+    needle = token.reveal().encode()
+    held = b""
+    try:
+        async for chunk in response.aiter_raw():
+            held += chunk
+            if needle in held:
+                log.error("an answer repeated the token and was cut")
+                raise ConnectionError
+            # Nothing that may be the token's beginning leaves before its end is seen.
+            keep = _overlap(held, needle)
+            if len(held) > keep:
+                yield held[: len(held) - keep]
+                held = held[len(held) - keep :]
+        if held:
+            yield held
+    except (httpx.HTTPError, httpx.StreamError) as error:
+        log.warning("an answer of ANAF ended early (%s)", type(error).__name__)
+        raise ConnectionError from None
+    finally:
+        await response.aclose()
+
+
+def _overlap(data: bytes, needle: bytes) -> int:
+    """Return how many of the last bytes of `data` are a beginning of `needle`."""
+    tail = data[-(len(needle) - 1) :]
+    start = tail.find(needle[:8]) if len(tail) >= 8 else -1
+    while start >= 0:
+        if needle.startswith(tail[start:]):
+            return len(tail) - start
+        start = tail.find(needle[:8], start + 1)
+    for length in range(min(7, len(tail)), 0, -1):
+        if needle.startswith(tail[-length:]):
+            return length
+    return 0
+
+
+_NOT_LISTED = Sentence(
+    "Seiful trece mai departe numai listele, descărcarea și starea mesajelor din SPV.",
+    "the vault passes on nothing but SPV's lists, downloads and message states",
+)
+_BAD_QUERY = Sentence(
+    "Parametrii cererii către SPV nu sunt cei cunoscuți.",
+    "the parameters of the SPV call are not the known ones",
+)
+_UNMAPPED = Sentence(
+    "CIF-ul nu este legat de nicio autorizare SPV; o persoană trebuie să-l confirme în portal.",
+    "the CIF belongs to no SPV authorisation; a person has to confirm it in the portal",
+)
+_MISMATCH = Sentence(
+    "CIF-ul din cerere nu este cel pentru care se face cererea.",
+    "the CIF in the query is not the one the call is made for",
+)
