@@ -22,6 +22,8 @@ _DEVICES = frozenset(
     {"CON", "PRN", "AUX", "NUL", "CONIN$", "CONOUT$", "CLOCK$"}
     | {f"{port}{n}" for port in ("COM", "LPT") for n in range(10)}
 )
+# Explorer obeys these wherever they lie.
+_OBEYED = frozenset({"desktop.ini", "thumbs.db", "autorun.inf", "folder.htt"})
 _NOT_A_WORD = re.compile(r"[^A-Za-z0-9]+")
 _NOT_A_NUMBER_CHARACTER = re.compile(r"[^A-Za-z0-9.-]+")
 _FORBIDDEN = re.compile(r"[^A-Za-z0-9 ()+,;=@#$%&'!{}\[\]._-]+")
@@ -73,19 +75,29 @@ def client_folder_name(name: str, cif: str) -> str:
     return _whole(_plain(name).lstrip(" .") or "Client", suffix, CLIENT_LENGTH)
 
 
-def free_name(name: str, taken: Container[str]) -> str:
+def free_name(name: str, taken: Container[str], length: int = NAME_LENGTH) -> str:
     """Return the name, or with `~2`, `~3`… the first whose casefold is not in `taken`.
 
-    `taken` holds casefolded names. The suffix stands before a file's extension
-    never: a document's files are named after its folder. The result is no
-    longer than 60 characters, or than `name` where that is longer.
+    `taken` holds casefolded names. The result is at most `length` characters
+    long, unless the name itself is longer. For a folder; a file keeps its
+    extension with `free_file_name()`.
     """
-    limit = max(len(name), NAME_LENGTH)
-    candidate, count = name, 1
+    return _free(name, "", taken, length)
+
+
+def free_file_name(name: str, taken: Container[str]) -> str:
+    """Return the file name, or the first free of `contract~2.pdf`, `contract~3.pdf`…"""
+    stem, dot, extension = name.rpartition(".")
+    return _free(stem, dot + extension, taken, NAME_LENGTH) if stem else free_name(name, taken)
+
+
+def _free(stem: str, extension: str, taken: Container[str], length: int) -> str:
+    length = max(length, len(stem) + len(extension))
+    candidate, count = stem + extension, 1
     while candidate.casefold() in taken:
         count += 1
-        suffix = f"~{count}"
-        candidate = f"{name[: limit - len(suffix)].rstrip(' .')}{suffix}"
+        suffix = f"~{count}{extension}"
+        candidate = f"{stem[: length - len(suffix)].rstrip(' .')}{suffix}"
     return candidate
 
 
@@ -114,6 +126,7 @@ def _plain(text: str) -> str:
 def _whole(stem: str, suffix: str, length: int) -> str:
     stem = stem[: length - len(suffix)].rstrip(" " if suffix else " .")
     # Windows reserves a device's name with any extension: NUL.txt is NUL.
-    if stem.partition(".")[0].strip().upper() in _DEVICES:
+    device = stem.partition(".")[0].strip().upper() in _DEVICES
+    if device or f"{stem}{suffix}".lower() in _OBEYED:
         stem = f"_{stem}"[: length - len(suffix)]
     return f"{stem}{suffix}"

@@ -7,6 +7,8 @@ zip as ANAF gives it. Nothing here touches the archive or the database.
 from __future__ import annotations
 
 import hashlib
+import os
+import unicodedata
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -49,9 +51,9 @@ def inspect(paths: Sequence[Path], language: str = "en") -> Iterator[Inspected]:
         try:
             result = _inspect(path)
         except ArhivarError as error:
-            result = Inspected(file=str(path), error=error.sentence.in_language(language))
+            result = Inspected(file=_shown(path), error=error.sentence.in_language(language))
         except OSError as error:
-            result = Inspected(file=str(path), error=_unreadable(error).in_language(language))
+            result = Inspected(file=_shown(path), error=_unreadable(error).in_language(language))
         result.file = path
         yield result
 
@@ -134,7 +136,10 @@ def _bytes_of(path: Path) -> tuple[bytes, datetime]:
                 "Este un dosar. Dă fișierele din el.", "this is a folder; name the files inside it"
             )
         )
-    status = path.stat()
+    try:
+        status = path.stat()
+    except ValueError:  # a NUL in the name
+        raise FileNotFoundError from None
     if not path.is_file():
         raise BadInput(Sentence("Nu este un fișier obișnuit.", "this is not a regular file"))
     if status.st_size > MAX_FILE_BYTES:
@@ -189,6 +194,11 @@ def _unreadable(error: OSError) -> Sentence:
     )
 
 
+def _shown(path: Path) -> str:
+    # A name that is no UTF-8 on disk could not be printed as it is.
+    return os.fsencode(path).decode("utf-8", "replace")
+
+
 def _party(party: Party) -> dict[str, Any]:
     return {"name": party.name, "cif": party.cif, "vat_identifier": party.vat_identifier}
 
@@ -207,7 +217,7 @@ def print_human(
         console.print(
             Text.assemble(("✗ ", "bold red"), (str(result.get("file")), "bold")), soft_wrap=True
         )
-        console.print(Text(f"  {result.get('error')}"), soft_wrap=True)
+        console.print(_text(f"  {result.get('error')}"), soft_wrap=True)
         console.print()
         return
     page = _Page(invoice, language)
@@ -226,7 +236,7 @@ def print_human(
         )
     )
     if file is not None:
-        console.print(Text(f"  {file}", "dim"), soft_wrap=True)
+        console.print(Text(f"  {_shown(file)}", "dim"), soft_wrap=True)
     console.print()
 
 
@@ -250,7 +260,7 @@ class _Page:
             if invoice.type is ubl.DocumentType.INVOICE
             else self._say("Notă de credit", "Credit note")
         )
-        title = Text(f"{kind} {invoice.number}", "bold")
+        title = _text(f"{kind} {invoice.number}", "bold")
         if invoice.issue_date:
             title.append(f"  {invoice.issue_date:%d.%m.%Y}", "not bold")
         if invoice.due_date:
@@ -269,18 +279,18 @@ class _Page:
             (self._say("către", "to"), invoice.customer),
         )
         for label, party in sides:
-            shown = Text(party.name or "–", "bold")
+            shown = _text(party.name or "–", "bold")
             if party.vat_identifier or party.cif:
-                shown.append(f"  {party.vat_identifier or party.cif}", "not bold")
+                shown.append_text(_text(f"  {party.vat_identifier or party.cif}", "not bold"))
             table.add_row(label, shown)
         for iban in invoice.ibans:
-            table.add_row("IBAN", iban)
+            table.add_row("IBAN", _text(iban))
         for preceding in invoice.preceding_invoices:
-            table.add_row(self._say("corectează", "corrects"), preceding.number)
+            table.add_row(self._say("corectează", "corrects"), _text(preceding.number))
         for attachment in invoice.attachments:
             name = attachment.filename or attachment.description or attachment.id
             size = f" ({len(attachment.content)} B)" if attachment.content else ""
-            table.add_row(self._say("anexă", "attached"), f"{name}{size}")
+            table.add_row(self._say("anexă", "attached"), _text(f"{name}{size}"))
         return table
 
     def lines(self) -> Table:
@@ -294,11 +304,11 @@ class _Page:
         for line in invoice.lines[:_LINES_SHOWN]:
             unit = codelists.unit(line.unit, line.quantity, self._language) if line.unit else ""
             table.add_row(
-                Text(line.id),
-                Text(line.name or line.description),
-                Text(f"{self._number(line.quantity)} {unit}".strip()),
+                _text(line.id),
+                _text(line.name or line.description),
+                _text(f"{self._number(line.quantity)} {unit}".strip()),
                 Text(self._number(line.net_amount)),
-                Text(self._rate(line.vat_category, line.vat_rate)),
+                _text(self._rate(line.vat_category, line.vat_rate)),
             )
         more = len(invoice.lines) - _LINES_SHOWN
         if more > 0:
@@ -314,12 +324,12 @@ class _Page:
             amount = item.amount
             if amount is not None and not item.is_charge:
                 amount = amount.copy_negate()
-            table.add_row(Text(self._adjustment(item)), self._number(amount))
+            table.add_row(_text(self._adjustment(item)), self._number(amount))
         for subtotal in invoice.vat_subtotals:
             rate = self._rate(subtotal.category, subtotal.rate)
             base = self._number(subtotal.taxable_amount)
             table.add_row(
-                self._say(f"TVA {rate} din {base}", f"VAT {rate} of {base}"),
+                _text(self._say(f"TVA {rate} din {base}", f"VAT {rate} of {base}")),
                 self._number(subtotal.tax_amount),
             )
         for label, amount in (
@@ -331,13 +341,13 @@ class _Page:
                 table.add_row(label, self._number(amount))
         table.add_row(
             Text(self._say("de plată", "to pay"), "bold not dim"),
-            Text(f"{self._number(invoice.payable_amount)} {invoice.currency}".strip(), "bold"),
+            _text(f"{self._number(invoice.payable_amount)} {invoice.currency}".strip(), "bold"),
         )
         return table
 
     def remarks(self, verdict: Verdict | None) -> list[Text]:
         remarks = [
-            Text.assemble(("! ", "bold yellow"), oddity.sentence.in_language(self._language))
+            Text.assemble(("! ", "bold yellow"), _text(oddity.sentence.in_language(self._language)))
             for oddity in self._invoice.oddities
         ]
         if verdict is not None:
@@ -358,6 +368,12 @@ class _Page:
     def _adjustment(self, item: AllowanceCharge) -> str:
         kind = self._say("taxă", "charge") if item.is_charge else self._say("reducere", "discount")
         return f"{kind}: {item.reason}" if item.reason else kind
+
+
+def _text(text: str, style: str = "") -> Text:
+    """Return text that the terminal shows and does not obey, neither markup nor control codes."""
+    shown = "".join(c for c in text if c == "\n" or unicodedata.category(c) not in ("Cc", "Cf"))
+    return Text(shown, style)
 
 
 _MARKS = {
