@@ -112,7 +112,8 @@ def verify(
     `valid` means: made over exactly these bytes (enveloped: over their
     canonical form) by a pinned certificate that was valid `at` the moment of
     the message; without `at` the validity is not judged. A good signature by a
-    certificate that is not pinned is `valid_unknown_certificate`.
+    certificate that is not pinned, or was not valid then, is
+    `valid_unknown_certificate`: the document is intact, who signed is open.
     """
     if not signature:
         return Verdict(SignatureResult.ABSENT, "no_signature")
@@ -185,7 +186,13 @@ def _judge(
             certificate.subject,
         )
     if at is not None and not known.valid_at(at):
-        raise _Invalid("certificate_not_valid_then", certificate)
+        # Not proof of a forgery; ETSI EN 319 102-1 calls it indeterminate as well.
+        return Verdict(
+            SignatureResult.VALID_UNKNOWN_CERTIFICATE,
+            "certificate_not_valid_then",
+            certificate.fingerprint,
+            certificate.subject,
+        )
     return Verdict(SignatureResult.VALID, "ok", certificate.fingerprint, certificate.subject)
 
 
@@ -334,11 +341,11 @@ _SENTENCES = {
         "Semnătura nu este făcută cu certificatul pe care îl conține. Verifică documentul în SPV.",
         "the signature was not made with the certificate inside it; check the document in SPV",
     ),
-    (SignatureResult.INVALID, "certificate_not_valid_then"): Sentence(
-        "Certificatul cu care s-a semnat nu era valabil la data mesajului. "
-        "Verifică documentul în SPV.",
-        "the signing certificate was not valid at the time of the message; "
-        "check the document in SPV",
+    (SignatureResult.VALID_UNKNOWN_CERTIFICATE, "certificate_not_valid_then"): Sentence(
+        "Semnătura este corectă, dar certificatul Ministerului Finanțelor nu era valabil la data "
+        "mesajului. Verifică documentul în SPV.",
+        "the signature is correct, but the certificate of the Ministry of Finance was not valid "
+        "at the time of the message; check the document in SPV",
     ),
     (SignatureResult.INVALID, "shape"): Sentence(
         "Fișierul de semnătură nu are forma folosită de ANAF. Verifică documentul în SPV.",

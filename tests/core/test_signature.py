@@ -57,12 +57,12 @@ def test_without_a_moment_the_validity_of_the_certificate_is_not_judged(real: Pa
 @pytest.mark.parametrize(
     "at", [datetime(2023, 11, 22, 13, 38, 54, tzinfo=UTC), datetime(2026, 11, 24, tzinfo=UTC)]
 )
-def test_a_certificate_that_was_not_valid_at_the_time_of_the_message_is_refused(
+def test_a_certificate_that_was_not_valid_at_the_time_of_the_message_is_not_trusted(
     real: Package, at: datetime
 ) -> None:
     verdict = judge(real.document, real.signature, at)
     assert (verdict.result, verdict.reason) == (
-        SignatureResult.INVALID,
+        SignatureResult.VALID_UNKNOWN_CERTIFICATE,
         "certificate_not_valid_then",
     )
     assert "was not valid at the time" in verdict.sentence.en
