@@ -74,7 +74,7 @@ VAT_CATEGORIES = _table(
         "E": ("Scutit de TVA", "Exempt from VAT"),
         "AE": ("Taxare inversă", "Reverse charge"),
         "K": ("Livrare intracomunitară", "Intra-Community supply"),
-        "G": ("Export în afara UE", "Export outside the EU"),
+        "G": ("Export", "Export"),
         "O": ("Neimpozabil", "Outside the scope of VAT"),
         "L": ("IGIC (Insulele Canare)", "IGIC (Canary Islands)"),
         "M": ("IPSI (Ceuta și Melilla)", "IPSI (Ceuta and Melilla)"),

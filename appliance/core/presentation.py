@@ -213,7 +213,7 @@ class _Presenter:
         return LABELS[key].in_language(self.language)
 
     def fields(self, *pairs: tuple[str, str]) -> tuple[Field, ...]:
-        return tuple(Field(self.label(key), value) for key, value in pairs if value)
+        return tuple(Field(self.label(key) if key else "", value) for key, value in pairs if value)
 
     def day(self, day: date | None) -> str:
         return format_date(day, self.language)
@@ -323,7 +323,7 @@ class _Presenter:
             name,
             self.fields(
                 *(("trading_name", text) for text in dict.fromkeys(known_as)),
-                ("address", self.address(party.address)),
+                ("", self.address(party.address)),
                 ("vat_identifier", party.vat_identifier),
                 ("tax_registration", party.tax_registration),
                 (
@@ -332,7 +332,7 @@ class _Presenter:
                 ),
                 *(("identifier", self.identifier(one)) for one in party.identifiers),
                 ("creditor_id", party.creditor_id),
-                ("legal_form", party.legal_form),
+                ("", party.legal_form),
                 ("contact", party.contact.name),
                 ("telephone", party.contact.telephone),
                 ("email", party.contact.email),
@@ -369,7 +369,7 @@ class _Presenter:
             self.fields(
                 ("delivery_date", self.day(delivery.date)),
                 ("location", self.identifier(delivery.location_id)),
-                ("address", self.address(delivery.address)),
+                ("", self.address(delivery.address)),
             ),
         )
 
@@ -482,7 +482,7 @@ class _Presenter:
             ("charge_total", self.amount(invoice.charge_total)),
             ("tax_exclusive", self.amount(invoice.tax_exclusive_amount)),
             ("tax_amount", self.amount(invoice.tax_amount)),
-            ("tax_amount_accounting", accounting),
+            ("tax_in_lei" if invoice.tax_currency == "RON" else "tax_accounting", accounting),
             ("tax_inclusive", self.amount(invoice.tax_inclusive_amount)),
             ("prepaid", self.amount(_negated(invoice.prepaid_amount))),
             ("rounding", self.amount(invoice.rounding_amount)),
@@ -589,8 +589,6 @@ LABELS = {
         "legal_id": ("Nr. înregistrare", "Registration no."),
         "identifier": ("Identificator", "Identifier"),
         "creditor_id": ("Creditor SEPA", "SEPA creditor"),
-        "legal_form": ("Date juridice", "Legal information"),
-        "address": ("Adresă", "Address"),
         "contact": ("Contact", "Contact"),
         "telephone": ("Telefon", "Telephone"),
         "email": ("E-mail", "E-mail"),
@@ -645,7 +643,8 @@ LABELS = {
         "charge_total": ("Costuri suplimentare", "Charges"),
         "tax_exclusive": ("Total fără TVA", "Total without VAT"),
         "tax_amount": ("Total TVA", "Total VAT"),
-        "tax_amount_accounting": ("Total TVA în moneda contabilă", "VAT in accounting currency"),
+        "tax_in_lei": ("Total TVA în lei", "Total VAT in lei"),
+        "tax_accounting": ("TVA în moneda contabilă", "VAT in accounting currency"),
         "tax_inclusive": ("Total cu TVA", "Total with VAT"),
         "prepaid": ("Plătit în avans", "Paid in advance"),
         "rounding": ("Rotunjire", "Rounding"),

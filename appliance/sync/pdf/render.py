@@ -28,7 +28,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 from appliance.core import presentation, signature, spv, ubl
 from appliance.core.certificates import PINNED
 from appliance.core.errors import BadInput
-from appliance.core.presentation import Field, Presented
+from appliance.core.presentation import Field, LineRow, Presented
 from appliance.core.sentence import Sentence
 from appliance.core.signature import SignatureResult, Verdict
 from appliance.core.ubl_model import Invoice
@@ -60,7 +60,8 @@ def render_invoice(
     markup = press.template.render(
         p=presented,
         created=invoice.issue_date.isoformat() if invoice.issue_date else "",
-        running=f"{presented.title} {presented.number} · {presented.supplier.name}",
+        running=_running(presented),
+        tall=_tall(presented),
         footer=_footer(presented, upload_id, message_id, verdict),
         identification=_identification(presented, upload_id, message_id),
         sentence=_capital(verdict.sentence.in_language(presented.language)) if verdict else "",
@@ -228,6 +229,23 @@ def _footer(
         result = _RESULTS[verdict.result].in_language(presented.language)
         parts.append(f"{presented.label('signature')}: {result}")
     return f"SPV · {' · '.join(parts)}" if parts else ""
+
+
+def _running(presented: Presented) -> str:
+    """The head of the later pages, two lines at most; the whole names are on the first page."""
+    text = f"{presented.title} {presented.number} · {presented.supplier.name}"
+    return text if len(text) <= 180 else f"{text[:179]}…"
+
+
+def _tall(presented: Presented) -> frozenset[int]:
+    """The lines so long that a page may end within them; the others stay in one piece."""
+
+    def height(line: LineRow) -> int:
+        facts = " · ".join(f"{fact.label}: {fact.value}" for fact in line.facts)
+        texts = (line.name, line.description, line.note, facts)
+        return sum(1 + len(part) // 60 for text in texts if text for part in text.split("\n"))
+
+    return frozenset(i for i, line in enumerate(presented.lines) if height(line) > 10)
 
 
 def _identification(
