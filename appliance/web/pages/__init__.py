@@ -1,0 +1,9 @@
+"""The pages, by subject. A handler loads with a permission check, acts, and redirects (303)."""
+
+from __future__ import annotations
+
+from litestar.handlers import BaseRouteHandler
+
+from appliance.web.pages import login, public
+
+HANDLERS: list[BaseRouteHandler] = [*public.HANDLERS, *login.HANDLERS]
