@@ -32,11 +32,8 @@ async def read_form(request: Request[Any, Any, Any]) -> Form:
     except ValueError:
         raise _unreadable() from None
     form = Form(pairs)
-    broken = any(
-        (char < " " and char not in "\r\n\t") or char == "\x7f"
-        for text in form.values()
-        for char in text
-    )
+    characters = set().union(*form.values())
+    broken = any(c == "\x7f" or (c < " " and c not in "\r\n\t") for c in characters)
     if len(form) != len(pairs) or broken:
         raise _unreadable()
     return form

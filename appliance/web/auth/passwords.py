@@ -9,6 +9,7 @@ must not take three gigabytes.
 from __future__ import annotations
 
 import asyncio
+import itertools
 import unicodedata
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
@@ -68,7 +69,8 @@ class Passwords:
         if self._inside >= _AT_ONCE + _WAITING:
             raise Busy(
                 Sentence(
-                    "Prea multe autentificări în același timp. Încearcă din nou peste câteva secunde.",
+                    "Prea multe autentificări în același timp. Încearcă din nou peste "
+                    "câteva secunde.",
                     "too many people are logging in at once; try again in a few seconds",
                 )
             )
@@ -107,13 +109,14 @@ def check_new_password(password: str, *, about: Iterable[str]) -> None:
     if len(set(plain)) < 5 or len(set(rest)) < 5 or _is_a_run(plain):
         raise BadInput(
             Sentence(
-                "Parola se ghicește ușor. Alege, de exemplu, patru cuvinte fără legătură între ele.",
+                "Parola se ghicește ușor. Alege, de exemplu, patru cuvinte fără "
+                "legătură între ele.",
                 "the password is easy to guess; four unrelated words make a good one",
             )
         )
 
 
-_WORDS = (
+_WORDS = [
     "arhivar",
     "parola",
     "password",
@@ -122,7 +125,7 @@ _WORDS = (
     "zxcvbnm",
     "contabil",
     "admin",
-)
+]
 
 
 def _words(about: Iterable[str]) -> set[str]:
@@ -139,5 +142,5 @@ def _plain(text: str) -> str:
 
 
 def _is_a_run(text: str) -> bool:
-    steps = {ord(b) - ord(a) for a, b in zip(text, text[1:], strict=False)}
+    steps = {ord(b) - ord(a) for a, b in itertools.pairwise(text)}
     return len(steps - {-9, 9}) <= 1
