@@ -184,13 +184,15 @@ CREATE TABLE document (
     changed_at TEXT NOT NULL,                -- of the row; drives and caches ask for it
     UNIQUE (client, folder_key)
 );
--- Lists are read newest first from one of these three; the trailing columns let a
+-- Lists are read newest first from one of these four; the trailing columns let a
 -- filter pass over an entry without reading its row.
 CREATE INDEX document_list ON document
     (client, status, list_date DESC, id DESC, kind, partner_cif, uploader);
 CREATE INDEX document_all ON document
     (client, list_date DESC, id DESC, status, kind, partner_cif, uploader);
 CREATE INDEX document_status ON document (status, list_date DESC, id DESC, client, kind);
+CREATE INDEX document_partner ON document
+    (client, partner_cif, list_date DESC, id DESC, status, kind, uploader);
 CREATE INDEX document_folder ON document (client, status, kind, period, folder_key);
 CREATE INDEX document_oldest ON document (client, status, received_at);
 CREATE INDEX document_number ON document (client, kind, partner_cif, number);
