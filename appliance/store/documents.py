@@ -8,7 +8,7 @@ same words as what does not exist.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 from typing import Any
@@ -303,7 +303,7 @@ async def add(new: NewDocument, *, at: datetime) -> int:
             return int(known[0]["id"])
         client = await clients.by_id(new.client_id)
         message = await _settle_message(new, at)
-        folder_name = await _free_folder_name(new.client_id, new.folder_name)
+        folder_name = await free_folder_name(new.client_id, new.folder_name)
         made = await tables.Document.insert(
             tables.Document(
                 uid=new.uid,
@@ -614,9 +614,14 @@ async def page(
     return Page(found, f"{last.list_date.isoformat()}_{last.id}" if last else None)
 
 
-async def counts(viewer: Viewer) -> dict[int, ClientCounts]:
-    """Return for each client of the person (by id) how many documents of each status there are."""
-    if viewer.firm_role is Role.ADMIN:
+async def counts(viewer: Viewer, *, only: Collection[int] | None = None) -> dict[int, ClientCounts]:
+    """Return for each client of the person (by id) how many documents of each status there are.
+
+    `only` leaves out every other client, for a page that shows a few of many.
+    """
+    if only is not None:
+        ids = sorted(client_id for client_id in only if viewer.roles_at(client_id))
+    elif viewer.firm_role is Role.ADMIN:
         ids = [client.id for client in await clients.all_clients()]
     else:
         ids = clients.visible_clients(viewer)
@@ -798,7 +803,8 @@ async def _settle_message(new: NewDocument, at: datetime) -> int | None:
     return int(rows[0]["id"])
 
 
-async def _free_folder_name(client_id: int, wanted: str) -> str:
+async def free_folder_name(client_id: int, wanted: str) -> str:
+    """Return the name, with ~2, ~3… when a document or notice of the client has it."""
     # Every name that free_name() could try begins like this.
     stem = wanted.casefold()[:50]
     end = f"{stem}\U0010ffff"

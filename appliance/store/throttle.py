@@ -27,6 +27,7 @@ class Limit:
 
 LIMITS: Mapping[str, tuple[Limit, ...]] = {
     "login": (Limit(10, 300), Limit(30, 3600)),  # by accounts.email_key()
+    "login-device": (Limit(10, 300), Limit(30, 3600)),  # a browser that was here before
     "login-address": (Limit(30, 300),),  # /32 or /64
     "login-all": (Limit(1000, 300),),
     "second-factor": (Limit(5, 300), Limit(20, 3600), Limit(50, 24 * 3600)),
