@@ -118,10 +118,12 @@ class Node:
         return [element for element in waiting if _text(element)]
 
     def text(self, name: str) -> str:
+        """Take one line: a name or number that a sender broke over lines comes back on one."""
         element = self.take(name)
-        return "" if element is None else _text(element)
+        return "" if element is None else _line(element)
 
     def texts(self, name: str) -> tuple[str, ...]:
+        """Take every text of this name, its lines as they are."""
         return tuple(_text(element) for element in self.take_all(name))
 
     def implied(self, name: str, *expected: str) -> None:
@@ -134,7 +136,7 @@ class Node:
         element = self.take(name)
         if element is None or not _text(element):
             return None
-        return Identifier(_text(element), element.get("schemeID", "").strip())
+        return Identifier(_line(element), element.get("schemeID", "").strip())
 
     def currency(self, name: str) -> str:
         """Return the currency of an amount that stays to be taken."""
@@ -301,3 +303,8 @@ def _shortened(text: str) -> str:
     if len(text) <= _EXTRA_LENGTH:
         return text
     return f"{text[:_EXTRA_LENGTH]}… ({len(text)})"
+
+
+def _line(element: etree._Element) -> str:
+    text = _text(element)
+    return " ".join(text.split()) if "\n" in text or "\t" in text or "\r" in text else text
