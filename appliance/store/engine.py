@@ -30,7 +30,7 @@ from piccolo.engine.sqlite import SQLiteEngine
 from piccolo.querystring import QueryString
 
 from appliance.config import Settings
-from appliance.core.errors import ArhivarError, Busy, ConfigError, SchemaUnknown
+from appliance.core.errors import ArhivarError, BadInput, Busy, ConfigError, SchemaUnknown
 from appliance.core.sentence import Sentence
 from appliance.store import migrate as migrations
 
@@ -336,6 +336,14 @@ class _translated:
         return None
 
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        if isinstance(error, UnicodeEncodeError | OverflowError):
+            # A lone surrogate or a number beyond 64 bits can only have come from outside.
+            raise BadInput(
+                Sentence(
+                    "O valoare nu poate fi citită. Verifică textul și numerele introduse.",
+                    "a value cannot be read; check the text and the numbers given",
+                )
+            ) from error
         if not isinstance(error, sqlite3.OperationalError):
             return
         code = getattr(error, "sqlite_errorcode", 0) & 0xFF

@@ -1,0 +1,234 @@
+"""What ANAF listed: every entry once per client, and what became of it.
+
+Nothing that was listed is ever forgotten: an entry is queued, archived, a
+notice, or settled with a sentence that says why it has no document.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any
+
+from appliance.core.errors import NotFound
+from appliance.core.sentence import Sentence
+from appliance.core.times import from_text, to_text
+from appliance.store import audit, jobs
+from appliance.store.engine import Row, execute, fetch, joined
+from appliance.store.ids import new_uid
+
+if TYPE_CHECKING:
+    from appliance.core.spv import ListEntry
+
+_AT_ONCE = 500
+
+
+class MessageState(StrEnum):
+    """What became of an entry of the list."""
+
+    QUEUED = "queued"  # to be downloaded and filed
+    ARCHIVED = "archived"  # it is a document, perhaps one "de verificat manual"
+    NOTICE = "notice"
+    EXPIRED = "expired"  # ANAF no longer gives it
+    NOT_ALLOWED = "not_allowed"  # the certificate has no right to it
+    QUARANTINED = "quarantined"  # it names another client
+
+
+@dataclass(frozen=True)
+class Message:
+    """An entry of the SPV message list; `uid` is also that of its document or notice."""
+
+    id: int
+    uid: str
+    client_id: int
+    client_uid: str
+    message_id: str
+    upload_id: str | None
+    cif: str
+    type: str
+    details: str
+    created_raw: str
+    created_at: datetime | None
+    entry: Mapping[str, Any]  # as ANAF sent it
+    state: MessageState
+    problem: Sentence | None
+    listed_at: datetime
+    settled_at: datetime | None
+
+
+async def remember(client_id: int, entries: Iterable[ListEntry], at: datetime) -> list[Message]:
+    """Store the entries that this client did not have, each with a uid and a job `message`.
+
+    Rows and jobs are committed together. The same list again gives nothing
+    new and an empty list changes nothing. Entries without a message id cannot
+    be downloaded and are left out: the caller reports them.
+    """
+    wanted = {entry.message_id: entry for entry in entries if entry.message_id}
+    if not wanted:
+        return []
+    async with joined():
+        client = await fetch("SELECT uid FROM client WHERE id = ?", [client_id])
+        added: list[Message] = []
+        fresh = list(wanted.values())
+        for start in range(0, len(fresh), _AT_ONCE):
+            added += await _insert(client_id, fresh[start : start + _AT_ONCE], at)
+        await jobs.insert_many("message", [message.uid for message in added], at)
+        if added:
+            await audit.append(
+                "message:list",
+                "sync",
+                client[0]["uid"],
+                client[0]["uid"],
+                {"new": len(added), "first": added[0].uid, "last": added[-1].uid},
+                at=at,
+            )
+    return added
+
+
+async def known_ids(client_id: int) -> frozenset[str]:
+    """Return every message id of the client that was ever listed."""
+    rows = await fetch("SELECT message_id FROM message WHERE client = ?", [client_id])
+    return frozenset(row["message_id"] for row in rows)
+
+
+async def get(uid: str) -> Message:
+    """Return the message; `NotFound` when there is none."""
+    rows = await fetch(f"{_MESSAGE} WHERE message.uid = ?", [uid])
+    if not rows:
+        raise _no_message()
+    return _message(rows[0])
+
+
+async def settle(
+    uid: str, state: MessageState | str, problem: Sentence | None, at: datetime
+) -> None:
+    """Note what became of the message; again, also with another outcome, the last one counts.
+
+    A message that has become a document stays `archived`: whoever comes late
+    with a worse outcome changes nothing.
+    """
+    outcome = MessageState(state)
+    async with joined():
+        rows = await execute(
+            "UPDATE message SET state = ?, problem = ?, settled_at = ? "
+            "WHERE uid = ? AND (state NOT IN ('archived', 'notice') OR state = ?) "
+            "RETURNING client",
+            [
+                outcome.value,
+                problem.to_json() if problem else None,
+                None if outcome is MessageState.QUEUED else to_text(at),
+                uid,
+                outcome.value,
+            ],
+        )
+        if not rows:
+            await get(uid)
+            return
+        client = (await fetch("SELECT uid FROM client WHERE id = ?", [rows[0]["client"]]))[0]
+        await audit.append(
+            "message:settle", "sync", client["uid"], uid, {"state": outcome.value}, at=at
+        )
+
+
+async def explain(uid: str, problem: Sentence) -> None:
+    """Say why a queued message still waits (a quota, an outage); settled ones stay as they are."""
+    async with joined():
+        await execute(
+            "UPDATE message SET problem = ? WHERE uid = ? AND state = 'queued'",
+            [problem.to_json(), uid],
+        )
+
+
+async def progress(client_id: int | None = None) -> dict[MessageState, int]:
+    """Return how many messages are in each state, of one client or of all."""
+    if client_id is None:
+        rows = await fetch("SELECT state, COUNT(*) AS messages FROM message GROUP BY state")
+    else:
+        rows = await fetch(
+            "SELECT state, COUNT(*) AS messages FROM message WHERE client = ? GROUP BY state",
+            [client_id],
+        )
+    counted = dict.fromkeys(MessageState, 0)
+    for row in rows:
+        counted[MessageState(row["state"])] = row["messages"]
+    return counted
+
+
+async def in_state(state: MessageState, client_id: int | None = None) -> list[Message]:
+    """Return the messages in this state, the one listed first first."""
+    if client_id is None:
+        rows = await fetch(f"{_MESSAGE} WHERE message.state = ? ORDER BY message.id", [state.value])
+    else:
+        rows = await fetch(
+            f"{_MESSAGE} WHERE message.client = ? AND message.state = ? ORDER BY message.id",
+            [client_id, state.value],
+        )
+    return [_message(row) for row in rows]
+
+
+async def _insert(client_id: int, entries: Sequence[ListEntry], at: datetime) -> list[Message]:
+    values: list[Any] = []
+    for entry in entries:
+        values += [
+            new_uid(at),
+            client_id,
+            entry.message_id,
+            entry.upload_id or None,
+            entry.cif,
+            entry.type,
+            entry.details,
+            entry.created_raw,
+            to_text(entry.created_at) if entry.created_at else None,
+            json.dumps(dict(entry.raw), ensure_ascii=False),
+            to_text(at),
+        ]
+    rows = await execute(
+        "INSERT INTO message (uid, client, message_id, upload_id, cif, type, details, "
+        "created_raw, created_at, entry, listed_at, state) VALUES "
+        + ", ".join(["(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 'queued')"] * len(entries))
+        + " ON CONFLICT (client, message_id) DO NOTHING RETURNING id",
+        values,
+    )
+    if not rows:
+        return []
+    added = await fetch(
+        f"{_MESSAGE} WHERE message.id IN (SELECT value FROM json_each(?)) ORDER BY message.id",
+        [json.dumps([row["id"] for row in rows])],
+    )
+    return [_message(row) for row in added]
+
+
+_MESSAGE = (
+    "SELECT message.*, client.uid AS client_uid FROM message "
+    "JOIN client ON client.id = message.client"
+)
+
+
+def _message(row: Row) -> Message:
+    return Message(
+        id=row["id"],
+        uid=row["uid"],
+        client_id=row["client"],
+        client_uid=row["client_uid"],
+        message_id=row["message_id"],
+        upload_id=row["upload_id"],
+        cif=row["cif"],
+        type=row["type"],
+        details=row["details"],
+        created_raw=row["created_raw"],
+        created_at=from_text(row["created_at"]) if row["created_at"] else None,
+        entry=json.loads(row["entry"]),
+        state=MessageState(row["state"]),
+        problem=Sentence.from_json(row["problem"]) if row["problem"] else None,
+        listed_at=from_text(row["listed_at"]),
+        settled_at=from_text(row["settled_at"]) if row["settled_at"] else None,
+    )
+
+
+def _no_message() -> NotFound:
+    return NotFound(
+        Sentence("Mesajul nu există. Reîncarcă lista.", "there is no such message; reload the list")
+    )
