@@ -206,7 +206,7 @@ class _Presenter:
             warnings=tuple(
                 oddity.sentence.in_language(self.language) for oddity in invoice.oddities
             ),
-            extras=tuple(Field(extra.path, extra.value) for extra in invoice.extras),
+            extras=tuple(Field(_steps(extra.path), extra.value) for extra in invoice.extras),
         )
 
     def label(self, key: str) -> str:
@@ -430,7 +430,10 @@ class _Presenter:
             how = self.percent(adjustment.percent)
         if adjustment.base_amount is not None:
             how = f"{how} {self.label('of')} {self.amount(adjustment.base_amount)}".strip()
-        explained = ", ".join(filter(None, (self.reason(adjustment), how)))
+        vat = self.vat(adjustment.vat_category, adjustment.vat_rate)
+        if vat:
+            vat = f"{self.label('vat')} {vat}"
+        explained = ", ".join(filter(None, (self.reason(adjustment), how, vat)))
         amount = self.signed(adjustment)
         label = self.label("charge" if adjustment.is_charge else "allowance")
         return Field(label, f"{amount} ({explained})" if explained else amount)
@@ -552,6 +555,11 @@ def _at_least(value: Decimal, decimals: int) -> Decimal:
         kept += [0] * (decimals - places)
         places = decimals
     return Decimal((sign, tuple(kept) or (0,), -places))
+
+
+def _steps(path: str) -> str:
+    """`cac:Delivery/cbc:Quantity` as `Delivery › Quantity`: the prefixes tell a reader nothing."""
+    return " › ".join(step.rpartition(":")[2] for step in path.split("/"))
 
 
 def _negated(amount: Decimal | None) -> Decimal | None:

@@ -245,7 +245,7 @@ def _tall(presented: Presented) -> frozenset[int]:
         texts = (line.name, line.description, line.note, facts)
         return sum(1 + len(part) // 60 for text in texts if text for part in text.split("\n"))
 
-    return frozenset(i for i, line in enumerate(presented.lines) if height(line) > 10)
+    return frozenset(i for i, line in enumerate(presented.lines) if height(line) > 14)
 
 
 def _identification(
