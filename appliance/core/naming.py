@@ -14,7 +14,8 @@ from anyascii import anyascii
 
 CLIENT_LENGTH = 40
 NAME_LENGTH = 60
-_PARTNER_LENGTH = 24
+_PARTNER_AT_LEAST = 12
+_LABEL_LENGTH = 24
 
 # Legal forms tell no two partners apart; dotted spellings come undotted here.
 _LEGAL_FORMS = frozenset(["SC", "SA", "SRL", "SRLD", "SNC", "SCS", "SCA", "PFA", "PFI", "II", "IF"])
@@ -36,8 +37,8 @@ def standard_name(
 
     Without a date, a partner or a number that leaves a letter or digit the
     name is `AAAA-LL-ZZ_Document_<uid6>` with the day of receipt where there is
-    no date of issue. At most 60 characters, ASCII; the number is kept whole
-    before the partner is, since it is what people search for. Two documents
+    no date of issue. At most 60 characters, ASCII; the partner is cut before
+    the number is, since the number is what people search for. Two documents
     may get the same name: `free_name()` tells them apart.
     """
     day = (issue_date or received).isoformat()
@@ -45,14 +46,14 @@ def standard_name(
     if issue_date is None or not who or not what:
         return f"{day}_Document_{_NOT_A_WORD.sub('', uid)[-6:]}"
     room = NAME_LENGTH - len(day) - 2
-    who = who[: max(_PARTNER_LENGTH, room - len(what))].rstrip("-")
+    who = who[: max(_PARTNER_AT_LEAST, room - len(what))].rstrip("-")
     what = what[: room - len(who)].rstrip("-.")
     return f"{day}_{who}_{what}"
 
 
 def notice_name(received: date, label: str, upload_id: str) -> str:
     """Return `2026-11-03_Eroare-ANAF_4186086961` for a notice filed under Altele."""
-    words = [_NOT_A_WORD.sub("-", anyascii(label)).strip("-")[:_PARTNER_LENGTH].rstrip("-")]
+    words = [_NOT_A_WORD.sub("-", anyascii(label)).strip("-")[:_LABEL_LENGTH].rstrip("-")]
     words.append(_NOT_A_WORD.sub("-", anyascii(upload_id)).strip("-")[:20].rstrip("-"))
     return "_".join([received.isoformat(), *filter(None, words)])
 
