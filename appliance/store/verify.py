@@ -129,9 +129,10 @@ _SENTENCES: dict[str, tuple[str, str]] = {
         "from a backup",
     ),
     "event_audit": (
-        "Documentul {o} are {d} în jurnalul de audit. Restaurează baza de date din copia de "
-        "siguranță.",
-        "document {o} has {d} in the audit log; restore the database from a backup",
+        "Jurnalul de audit nu pomenește toate schimbările documentului {o} ({d}). Restaurează "
+        "baza de date din copia de siguranță.",
+        "the audit log does not tell of every change of document {o} ({d}); restore the "
+        "database from a backup",
     ),
     "document_value": (
         "Documentul {o} are o valoare necunoscută ({d}). Restaurează baza de date din copia de "
@@ -237,6 +238,8 @@ class _Check:
         self.db.execute("BEGIN")
         try:
             yield from self._events()
+            if self.deep or self.part is not None:
+                yield from self._event_records()
             yield from self._messages()
             yield from self._jobs()
             yield from self._names()
@@ -264,6 +267,22 @@ class _Check:
             "JOIN document d ON d.id = e.document) WHERE was IS NOT old_status"
         ):
             yield _problem("event_gap", row["uid"], f"{row['was']} ≠ {row['old_status']}")
+
+    def _event_records(self) -> Iterator[Problem]:
+        """Yield the steps that the audit log does not tell of; rebuilt ones have none there."""
+        for row in self.db.execute(
+            "WITH told AS (SELECT json_extract(text, '$.object') AS uid, "
+            "json_extract(text, '$.action') AS action, COUNT(*) AS n FROM "
+            "(SELECT CAST(body AS TEXT) AS text FROM audit) WHERE json_valid(text) GROUP BY 1, 2), "
+            "done AS (SELECT d.uid, 'document:' || e.action AS action, COUNT(*) AS n "
+            "FROM event e JOIN document d ON d.id = e.document WHERE e.channel <> 'reindex' "
+            "GROUP BY 1, 2) "
+            "SELECT done.uid, done.action, done.n, COALESCE(told.n, 0) AS told FROM done "
+            "LEFT JOIN told ON told.uid = done.uid AND told.action = done.action "
+            "WHERE told.n IS NULL OR told.n < done.n"
+        ):
+            detail = f"{row['action']} {row['told']} < {row['n']}"
+            yield _problem("event_audit", row["uid"], detail)
 
     def _messages(self) -> Iterator[Problem]:
         for row in self.db.execute(
