@@ -301,4 +301,6 @@ class Invoice:
         if self.tax_currency != "RON" or not self.tax_amount or not self.tax_amount_accounting:
             return None
         in_lei = self.signed_payable * self.tax_amount_accounting / self.tax_amount
+        if abs(in_lei) >= 10**15:
+            return None  # no rate of this world
         return in_lei.quantize(Decimal("0.01"), rounding="ROUND_HALF_UP")

@@ -317,6 +317,13 @@ def test_the_value_in_lei_follows_the_rate_that_the_vat_totals_give() -> None:
     assert invoice.ron_payable() == Decimal("116.05")
 
 
+def test_a_rate_of_no_world_gives_no_value_in_lei() -> None:
+    data = (VECTORS / "every-term-invoice.xml").read_bytes().replace(b">110.00<", b">0.0000001<")
+    data = data.replace(b">111.00<", b">99999999999999.00<")
+
+    assert ubl.read(data).ron_payable() is None
+
+
 def test_the_value_in_lei_is_unknown_where_the_document_gives_no_rate() -> None:
     text = (VECTORS / "prefixed.xml").read_text().replace("RON", "USD")
 
