@@ -1,0 +1,133 @@
+"""The vault as a process of its own, and what a neighbour says to it."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from appliance.vault import keys
+from tests.support.anaf import CLIENT_ID, CLIENT_SECRET
+
+RUNNER = "from appliance import config, vault; vault.serve(config.load())"
+LOGGING = "import logging; logging.basicConfig(level=logging.DEBUG); "
+CALLBACK = "https://arhivar.example/spv/callback"
+
+
+class VaultProcess:
+    """One installation below `directory`; it may be started, killed and started again."""
+
+    def __init__(self, directory: Path, anaf_url: str) -> None:
+        self.directory = directory
+        self.log = directory / "vault.log"
+        self.environ = {
+            "PATH": os.environ["PATH"],
+            "ARHIVAR_CONFIG": os.fspath(directory / "arhivar.toml"),
+            "ARHIVAR_VAULT_DIR": os.fspath(directory / "vault"),
+            "ARHIVAR_VAULT_KEY_FILE": os.fspath(directory / "vault" / "kek"),
+            "ARHIVAR_RUN_DIR": os.fspath(directory / "run"),
+            "ARHIVAR_SPV_OAUTH_URL": f"{anaf_url}/anaf-oauth2/v1",
+            "ARHIVAR_SPV_API_URL": anaf_url,
+        }
+        (directory / "arhivar.toml").touch()
+        keys.create(directory / "vault" / "kek")
+        self.process: asyncio.subprocess.Process | None = None
+        self.enrol = _client(directory / "run" / "enrol.sock")
+        self.spv = _client(directory / "run" / "spv.sock")
+
+    async def start(self, extra: Mapping[str, str] | None = None) -> None:
+        """Return when both sockets answer; raises with the log when the process ends before."""
+        with self.log.open("ab") as log:
+            self.process = await asyncio.create_subprocess_exec(
+                sys.executable,
+                "-c",
+                LOGGING + RUNNER,
+                env={**self.environ, **(extra or {})},
+                stdout=log,
+                stderr=log,
+            )
+        while True:
+            if self.process.returncode is not None:
+                raise AssertionError(f"the vault ended: {self.log.read_text()}")
+            try:
+                await self.enrol.get("/status")
+                await self.spv.get("/")
+                return
+            except httpx.TransportError:
+                await asyncio.sleep(0.02)
+
+    async def end(self, number: signal.Signals = signal.SIGTERM) -> int:
+        assert self.process is not None
+        if self.process.returncode is None:
+            self.process.send_signal(number)
+        await self.enrol.aclose()
+        await self.spv.aclose()
+        self.enrol = _client(self.directory / "run" / "enrol.sock")
+        self.spv = _client(self.directory / "run" / "spv.sock")
+        return await self.process.wait()
+
+    async def close(self) -> None:
+        if self.process is not None and self.process.returncode is None:
+            await self.end(signal.SIGKILL)
+        await self.enrol.aclose()
+        await self.spv.aclose()
+
+    async def register(self) -> None:
+        answer = await self.enrol.put(
+            "/application",
+            json={
+                "client_id": CLIENT_ID,
+                "client_secret": CLIENT_SECRET,
+                "redirect_uri": CALLBACK,
+            },
+        )
+        assert answer.status_code == 204, answer.text
+
+    async def authorise(self, code: str = "canary-code-5512") -> str:
+        begun = await self.enrol.post(
+            "/authorisations", json={"session": "canary-session-1", "requested_by": "ana"}
+        )
+        answer = await self.enrol.post(
+            "/authorisations/code",
+            json={"session": "canary-session-1", "state": begun.json()["state"], "code": code},
+        )
+        assert answer.status_code == 200, answer.text
+        return str(answer.json()["grant"])
+
+    async def enrolled(self, *cifs: str) -> str:
+        """Register, authorise and map; return the grant."""
+        await self.register()
+        grant = await self.authorise()
+        for cif in cifs:
+            await self.map(cif, grant)
+        return grant
+
+    async def map(self, cif: str, grant: str) -> None:
+        answer = await self.enrol.put(f"/cifs/{cif}", json={"grant": grant, "confirmed_by": "ana"})
+        assert answer.status_code == 204, answer.text
+
+    async def list(self, cif: str, asked: str | None = None) -> httpx.Response:
+        return await self.spv.get(
+            "/prod/FCTEL/rest/listaMesajePaginatieFactura",
+            params={"startTime": "1", "endTime": "2", "cif": asked or cif, "pagina": "1"},
+            headers={"Arhivar-Cif": cif},
+        )
+
+    async def grant(self) -> dict[str, Any]:
+        """Return the only grant of the status."""
+        (grant,) = (await self.enrol.get("/status")).json()["grants"]
+        return dict(grant)
+
+
+def _client(path: Path) -> httpx.AsyncClient:
+    return httpx.AsyncClient(
+        transport=httpx.AsyncHTTPTransport(uds=os.fspath(path)),
+        base_url="http://vault",
+        timeout=30,
+    )

@@ -1,0 +1,35 @@
+"""Fixtures of the vault's tests."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.support.anaf import Anaf, running_anaf
+from tests.support.vault import VaultProcess
+
+
+@pytest.fixture
+def short() -> Iterator[Path]:
+    """A directory whose path leaves room for a socket's 107 bytes."""
+    path = Path(tempfile.mkdtemp(prefix="arh-"))
+    yield path
+    shutil.rmtree(path)
+
+
+@pytest.fixture
+async def anaf() -> AsyncIterator[Anaf]:
+    async with running_anaf() as server:
+        yield server
+
+
+@pytest.fixture
+async def vault(short: Path, anaf: Anaf) -> AsyncIterator[VaultProcess]:
+    process = VaultProcess(short, anaf.url)
+    await process.start()
+    yield process
+    await process.close()

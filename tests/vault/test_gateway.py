@@ -1,0 +1,267 @@
+"""spv.sock of the real process: what passes, what is refused, what never comes back."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import signal
+import sqlite3
+
+import httpx
+import pytest
+
+from tests.support.anaf import Anaf
+from tests.support.vault import VaultProcess
+
+BASE = "/prod/FCTEL/rest"
+CIF = "12345674"
+
+
+async def test_a_list_passes_with_the_token_and_comes_back_as_it_is(
+    vault: VaultProcess, anaf: Anaf
+) -> None:
+    await vault.enrolled(CIF)
+    answer = await vault.list(CIF)
+    assert (answer.status_code, answer.content) == (200, anaf.api_body)
+    (call,) = anaf.calls
+    assert call["path"] == f"{BASE}/listaMesajePaginatieFactura"
+    assert call["query"] == f"startTime=1&endTime=2&cif={CIF}&pagina=1"
+    assert call["headers"]["authorization"] == f"Bearer {anaf.issued[0]}"
+    assert "arhivar-cif" not in call["headers"]
+    assert (await vault.grant())["last_used_at"]
+
+
+async def test_cookies_and_unknown_headers_do_not_come_back(
+    vault: VaultProcess, anaf: Anaf
+) -> None:
+    anaf.api_headers = [(b"x-echo", b"canary"), (b"location", b"https://evil.example/")]
+    await vault.enrolled(CIF)
+    answer = await vault.list(CIF)
+    assert set(answer.headers) <= {"content-type", "content-length", "date", "transfer-encoding"}
+
+
+async def test_an_answer_that_repeats_the_token_is_cut_before_it(
+    vault: VaultProcess, anaf: Anaf
+) -> None:
+    anaf.echo_token = True
+    await vault.enrolled(CIF)
+    with pytest.raises(httpx.RemoteProtocolError):
+        await vault.list(CIF)
+    assert (await vault.enrol.get("/status")).status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("path", "cif", "reason"),
+    [
+        (f"{BASE}/upload?standard=UBL&cif={CIF}", CIF, "refused"),
+        (f"{BASE}/listaMesajeFactura?zile=60&cif={CIF}", "12345675", "cif-mismatch"),
+        (f"{BASE}/listaMesajeFactura?zile=60&cif={CIF}", "", "unmapped"),
+        (f"{BASE}/listaMesajeFactura?zile=60&cif=99&cif={CIF}", CIF, "refused"),
+        (f"{BASE}/listaMesajeFactura?zile=60", CIF, "refused"),
+        (f"{BASE}/listaMesajeFactura?zile=60&cif={CIF}&extern=DA", CIF, "refused"),
+        (f"{BASE}/descarcare?id=1%26cif%3D2", CIF, "refused"),
+        (f"{BASE}/descarcare?id=", CIF, "refused"),
+        (f"{BASE}/descarcare", CIF, "refused"),
+        (f"{BASE}/../rest/descarcare?id=1", CIF, "refused"),
+        (f"{BASE}//descarcare?id=1", CIF, "refused"),
+        (f"{BASE}/Descarcare?id=1", CIF, "refused"),
+        (f"{BASE}/descarcare%3Fid=1", CIF, "refused"),
+        ("/test/FCTEL/rest/descarcare?id=1", CIF, "refused"),
+        ("/TestOauth/jaxrs/hello?name=x", CIF, "refused"),
+        (f"{BASE}/descarcare?id=1", "87654321", "unmapped"),
+    ],
+)
+async def test_what_is_not_listed_or_not_ours_is_refused_and_not_sent(
+    vault: VaultProcess, anaf: Anaf, path: str, cif: str, reason: str
+) -> None:
+    await vault.enrolled(CIF)
+    # httpx would tidy the path, so the request line is written by hand.
+    reader, writer = await asyncio.open_unix_connection(vault.directory / "run" / "spv.sock")
+    writer.write(
+        f"GET {path} HTTP/1.1\r\nHost: v\r\nArhivar-Cif: {cif}\r\nConnection: close\r\n\r\n".encode()
+    )
+    raw = await reader.read()
+    writer.close()
+    head, _, body = raw.partition(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.1 403 ")
+    assert f"Arhivar-Reason: {reason}".encode() in head
+    assert set(json.loads(body)["error"]) == {"ro", "en"}
+    assert anaf.calls == []
+
+
+@pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "HEAD", "OPTIONS", "TRACE"])
+async def test_only_get_passes(vault: VaultProcess, anaf: Anaf, method: str) -> None:
+    await vault.enrolled(CIF)
+    answer = await vault.spv.request(
+        method, f"{BASE}/descarcare?id=1", headers={"Arhivar-Cif": CIF}
+    )
+    assert answer.status_code == 403
+    assert anaf.calls == []
+
+
+async def test_a_refused_call_is_in_the_audit_chain_once_a_minute(vault: VaultProcess) -> None:
+    for _ in range(20):
+        await vault.spv.get(f"{BASE}/descarcare?id=1", headers={"Arhivar-Cif": "1234567890123"})
+    await vault.end()
+    with sqlite3.connect(vault.directory / "vault" / "vault.db") as connection:
+        bodies = [json.loads(body) for (body,) in connection.execute("SELECT body FROM audit")]
+    refused = [body for body in bodies if body["action"] == "call:unmapped"]
+    assert 1 <= len(refused) <= 2
+    assert refused[0]["data"]["cif"] == "1••••••••••23"
+
+
+async def test_the_romanian_prefix_of_a_cif_makes_no_difference(
+    vault: VaultProcess, anaf: Anaf
+) -> None:
+    await vault.enrolled(f"RO{CIF}")
+    assert (await vault.list(f"RO {CIF}", asked=CIF)).status_code == 200
+
+
+async def test_a_401_for_a_fresh_token_is_passed_on_and_not_renewed_again(
+    vault: VaultProcess, anaf: Anaf
+) -> None:
+    await vault.enrolled(CIF)
+    anaf.refused = set(anaf.issued)
+    for _ in range(3):
+        answer = await vault.list(CIF)
+        assert answer.status_code == 401
+        assert "www-authenticate" not in answer.headers
+    assert anaf.refreshes == []
+
+
+async def test_without_a_token_that_lives_the_answer_is_503(
+    vault: VaultProcess, anaf: Anaf
+) -> None:
+    anaf.expires_in = 0
+    await vault.enrolled(CIF)
+    anaf.token_answer = (400, b'{"error":"invalid_grant"}')
+    for _ in range(3):
+        answer = await vault.list(CIF)
+        assert answer.status_code == 503
+        assert answer.headers["Arhivar-Reason"] == "needs-authorisation"
+    assert len(anaf.refreshes) == 1, "no retry before ten minutes are over"
+
+
+async def test_a_second_grant_serves_the_cif_when_the_first_is_refused(
+    vault: VaultProcess, anaf: Anaf
+) -> None:
+    await vault.enrolled(CIF)
+    anaf.serial, anaf.expires_in = "77:77", 0
+    await vault.map(CIF, await vault.authorise())
+    anaf.token_answer = (400, b'{"error":"invalid_grant"}')
+    assert (await vault.list(CIF)).status_code == 200
+    assert anaf.calls[-1]["headers"]["authorization"] == f"Bearer {anaf.issued[0]}"
+
+
+async def test_a_message_is_downloaded_ten_times_a_day(vault: VaultProcess, anaf: Anaf) -> None:
+    await vault.enrolled(CIF)
+    for _ in range(10):
+        answer = await vault.spv.get(f"{BASE}/descarcare?id=7", headers={"Arhivar-Cif": CIF})
+        assert answer.status_code == 200
+    answer = await vault.spv.get(f"{BASE}/descarcare?id=7", headers={"Arhivar-Cif": CIF})
+    assert answer.status_code == 429
+    assert answer.headers["Arhivar-Reason"] == "message-quota"
+    assert 0 < int(answer.headers["Retry-After"]) <= 25 * 3600
+    other = await vault.spv.get(f"{BASE}/descarcare?id=8", headers={"Arhivar-Cif": CIF})
+    assert other.status_code == 200
+    assert len(anaf.calls) == 11
+
+
+async def test_the_minute_is_counted_across_a_kill(vault: VaultProcess, anaf: Anaf) -> None:
+    await vault.enrolled(CIF)
+    await vault.end()
+    await vault.start({"ARHIVAR_SPV_CALLS_PER_MINUTE": "3"})
+    assert [(await vault.list(CIF)).status_code for _ in range(2)] == [200, 200]
+    await vault.end(signal.SIGKILL)
+    await vault.start({"ARHIVAR_SPV_CALLS_PER_MINUTE": "3"})
+    assert (await vault.list(CIF)).status_code == 200
+    answer = await vault.list(CIF)
+    assert (answer.status_code, answer.headers["Arhivar-Reason"]) == (429, "rate")
+    assert 1 <= int(answer.headers["Retry-After"]) <= 60
+    assert len(anaf.calls) == 3
+
+
+async def test_after_anafs_own_429_nobody_calls_until_it_is_over(
+    vault: VaultProcess, anaf: Anaf
+) -> None:
+    await vault.enrolled(CIF)
+    anaf.api_status, anaf.api_headers = 429, [(b"retry-after", b"40")]
+    answer = await vault.list(CIF)
+    assert (answer.status_code, answer.headers["Retry-After"]) == (429, "40")
+    assert answer.headers["Arhivar-Reason"] == "rate"
+    anaf.api_status = 200
+    assert (await vault.list(CIF)).status_code == 429
+    assert len(anaf.calls) == 1
+
+
+async def test_when_anaf_is_away_the_answer_is_502_and_the_download_is_not_counted(
+    vault: VaultProcess, anaf: Anaf
+) -> None:
+    await vault.enrolled(CIF)
+    await vault.end()
+    await vault.start({"ARHIVAR_SPV_API_URL": "http://127.0.0.1:9"})
+    for _ in range(12):
+        answer = await vault.spv.get(f"{BASE}/descarcare?id=7", headers={"Arhivar-Cif": CIF})
+        assert (answer.status_code, answer.headers["Arhivar-Reason"]) == (502, "unreachable")
+
+
+async def test_a_body_that_breaks_off_is_not_taken_for_a_whole_one(
+    vault: VaultProcess, anaf: Anaf
+) -> None:
+    await vault.enrolled(CIF)
+    anaf.api_body, anaf.break_after = b"P" * 100_000, 50_000
+    with pytest.raises(httpx.RemoteProtocolError):
+        await vault.list(CIF)
+
+
+async def test_a_hundred_megabytes_stream_through_without_growing_the_process(
+    vault: VaultProcess, anaf: Anaf
+) -> None:
+    await vault.enrolled(CIF)
+    await vault.list(CIF)
+    before = _resident(vault)
+    anaf.api_body, anaf.body_chunks = b"PK\x03\x04" * 25_000, 1000
+    received = 0
+    async with vault.spv.stream(
+        "GET", f"{BASE}/descarcare?id=7", headers={"Arhivar-Cif": CIF}
+    ) as answer:
+        async for chunk in answer.aiter_raw():
+            received += len(chunk)
+    assert received == 100_000_000
+    assert _resident(vault) - before < 8 * 1024
+
+
+async def test_cifs_that_a_list_named_are_offered_and_not_mapped(
+    vault: VaultProcess, anaf: Anaf
+) -> None:
+    grant = await vault.enrolled(CIF)
+    answer = await vault.spv.post(
+        "/arhivar/seen-cifs",
+        json={"cif": CIF, "cifs": [CIF, "RO87654321", "no-number", "1" * 30], "serial": "x"},
+    )
+    assert answer.status_code == 204
+    status = await vault.grant()
+    assert (status["cifs"], status["offered"]) == ([CIF], ["87654321"])
+    assert (await vault.list("87654321")).status_code == 403
+    await vault.map("87654321", grant)
+    assert (await vault.list("87654321")).status_code == 200
+    assert (await vault.grant())["offered"] == []
+
+
+async def test_seen_cifs_of_a_stranger_or_without_sense_are_refused(vault: VaultProcess) -> None:
+    await vault.enrolled(CIF)
+    for body, status in (
+        ({"cif": "99", "cifs": ["1"], "serial": ""}, 404),
+        ({"cif": CIF, "cifs": "123"}, 400),
+        ({"cif": CIF, "cifs": [1]}, 400),
+        ([], 400),
+    ):
+        answer = await vault.spv.post("/arhivar/seen-cifs", json=body)
+        assert answer.status_code == status
+        assert answer.json()["error"]["ro"]
+
+
+def _resident(vault: VaultProcess) -> int:
+    assert vault.process is not None
+    with open(f"/proc/{vault.process.pid}/status") as file:
+        return next(int(line.split()[1]) for line in file if line.startswith("VmRSS"))

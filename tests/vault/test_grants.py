@@ -1,0 +1,509 @@
+"""Tokens over months: the real database and gateway, a real token endpoint, our own clock."""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import httpx
+import pytest
+
+from appliance.core.errors import BadInput, Busy, NotFound
+from appliance.vault import keys
+from appliance.vault.database import Database
+from appliance.vault.errors import NeedsAuthorisation, SealBroken, TokenRefused, Unreachable
+from appliance.vault.gateway import Gateway
+from appliance.vault.grants import Grants
+from appliance.vault.limits import Limits
+from appliance.vault.oauth import AuthorisationServer
+from appliance.vault.secret import Secret
+from appliance.vault.wire import Answer, Request
+from tests.support.anaf import CLIENT_ID, CLIENT_SECRET, Anaf
+from tests.support.vault import CALLBACK
+
+START = datetime(2026, 11, 24, 12, 0, tzinfo=UTC)
+CIF = "12345674"
+INVALID_GRANT = (400, b'{"error":"invalid_grant","error_description":"<b>expired</b>"}')
+MAINTENANCE = (200, b"<html>Mentenanta sistem</html>")
+
+
+class World:
+    """One vault in this process; `now` is the clock and `restart()` a new process."""
+
+    def __init__(self, directory: Path, anaf: Anaf) -> None:
+        self.now = START
+        self.anaf = anaf
+        self.directory = directory / "vault"
+        keys.create(self.directory / "kek")
+        self.http = httpx.AsyncClient(trust_env=False)
+        self.restart()
+
+    def restart(self) -> None:
+        self.database = Database(self.directory, keys.load(self.directory / "kek", {}), at=self.now)
+        server = AuthorisationServer(f"{self.anaf.url}/anaf-oauth2/v1", self.http)
+        self.grants = Grants(self.database, server, self.directory, lambda: self.now)
+        self.grants.recover(at=self.now)
+        self.gateway = Gateway(
+            api_url=self.anaf.url,
+            environment="prod",
+            grants=self.grants,
+            limits=Limits(self.database, 1000),
+            http=self.http,
+            now=lambda: self.now,
+        )
+
+    async def authorise(self, grant: str | None = None) -> str:
+        self.grants.set_application(
+            CLIENT_ID, Secret(CLIENT_SECRET), CALLBACK, by="ana", at=self.now
+        )
+        _, state = self.grants.begin("session", requested_by="ana", grant=grant, at=self.now)
+        uid = await self.grants.finish(
+            "session", state, code=Secret("the-code"), error=None, at=self.now
+        )
+        self.grants.map_cif(CIF, uid, confirmed_by="ana", at=self.now)
+        return uid
+
+    async def list(self) -> Answer:
+        path = "/prod/FCTEL/rest/listaMesajeFactura"
+        request = Request("GET", path, f"zile=60&cif={CIF}", {"arhivar-cif": CIF}, b"", 0)
+        answer = await self.gateway(request)
+        if not isinstance(answer.body, bytes):
+            async for _ in answer.body:
+                pass
+        return answer
+
+    def used_token(self) -> str:
+        return str(self.anaf.calls[-1]["headers"]["authorization"]).removeprefix("Bearer ")
+
+    def state(self) -> str:
+        (grant,) = self.grants.status()["grants"]  # type: ignore[attr-defined]
+        return str(grant["state"])
+
+
+@pytest.fixture
+async def world(tmp_path: Path, anaf: Anaf) -> AsyncIterator[World]:
+    world = World(tmp_path, anaf)
+    yield world
+    await world.http.aclose()
+
+
+async def test_a_token_is_renewed_past_two_thirds_of_its_life_and_not_before(
+    world: World, anaf: Anaf
+) -> None:
+    await world.authorise()
+    world.now = START + timedelta(days=60) - timedelta(seconds=1)
+    await world.list()
+    assert anaf.refreshes == []
+    world.now = START + timedelta(days=60)
+    await world.list()
+    assert anaf.refreshes == [anaf.issued[1]]
+    assert world.used_token() == anaf.issued[2]
+
+
+async def test_a_grant_that_is_used_lives_for_years_without_a_person(
+    world: World, anaf: Anaf
+) -> None:
+    await world.authorise()
+    for month in range(60):
+        world.now = START + timedelta(days=30 * month)
+        if month % 7 == 0:
+            world.restart()
+        assert (await world.list()).status == 200
+    assert len(anaf.refreshes) == len(set(anaf.refreshes)) == 29
+    assert world.database.audit_breaks() == []
+
+
+async def test_sixty_four_callers_make_one_refresh(world: World, anaf: Anaf) -> None:
+    await world.authorise()
+    world.now = START + timedelta(days=61)
+    answers = await asyncio.gather(*(world.list() for _ in range(64)))
+    assert {answer.status for answer in answers} == {200}
+    assert len(anaf.refreshes) == 1
+    assert {call["headers"]["authorization"] for call in anaf.calls} == {f"Bearer {anaf.issued[2]}"}
+
+
+async def test_two_processes_make_one_refresh(world: World, anaf: Anaf) -> None:
+    uid = await world.authorise()
+    world.now = START + timedelta(days=61)
+    anaf.hold = asyncio.Event()
+    first = asyncio.create_task(world.grants.access(uid, at=world.now))
+    await anaf.asked.wait()
+    world.restart()  # a second set of objects on the same files
+    second = asyncio.create_task(world.grants.access(uid, at=world.now))
+    await asyncio.sleep(0)
+    anaf.hold.set()
+    tokens = await asyncio.gather(first, second)
+    assert {access.token.reveal() for access in tokens} == {anaf.issued[2]}
+    assert len(anaf.refreshes) == 1
+
+
+async def test_a_caller_that_goes_away_does_not_lose_the_answer(world: World, anaf: Anaf) -> None:
+    uid = await world.authorise()
+    world.now = START + timedelta(days=61)
+    anaf.hold = asyncio.Event()
+    caller = asyncio.create_task(world.grants.access(uid, at=world.now))
+    await anaf.asked.wait()
+    caller.cancel()
+    anaf.hold.set()
+    await world.grants.settle()
+    access = await world.grants.access(uid, at=world.now)
+    assert access.token.reveal() == anaf.issued[2]
+    assert len(anaf.refreshes) == 1
+
+
+async def test_while_the_old_token_lives_a_failed_refresh_is_no_matter(
+    world: World, anaf: Anaf
+) -> None:
+    await world.authorise()
+    anaf.token_answer = MAINTENANCE
+    world.now = START + timedelta(days=61)
+    for _ in range(5):
+        assert (await world.list()).status == 200
+        assert world.used_token() == anaf.issued[0]
+    assert len(anaf.refreshes) == 1, "the next try waits a minute"
+    world.now += timedelta(minutes=1)
+    anaf.token_answer = None
+    assert (await world.list()).status == 200
+    assert world.used_token() == anaf.issued[2]
+
+
+@pytest.mark.parametrize(
+    "trouble",
+    [
+        MAINTENANCE,
+        (502, b""),
+        (200, b"{}"),
+        (200, b'{"access_token":"short"}'),
+        (200, b'{"access_token":"' + b"a" * 40 + b'\\r\\nX: y"}'),
+        (200, b"[" * 100_000),
+        (200, b" " * 2_000_000),
+        (503, b'{"error":"invalid_grant"}'),
+    ],
+)
+async def test_trouble_at_the_token_endpoint_never_ends_a_grant(
+    world: World, anaf: Anaf, trouble: tuple[int, bytes]
+) -> None:
+    await world.authorise()
+    anaf.token_answer = trouble
+    world.now = START + timedelta(days=91)
+    for _ in range(4):
+        answer = await world.list()
+        assert (answer.status, answer.headers["Arhivar-Reason"]) == (502, "unreachable")
+        world.now += timedelta(minutes=11)
+    assert world.state() == "active"
+    anaf.token_answer = None
+    assert (await world.list()).status == 200
+
+
+async def test_a_grant_needs_authorisation_only_after_a_second_refusal(
+    world: World, anaf: Anaf
+) -> None:
+    await world.authorise()
+    anaf.token_answer = INVALID_GRANT
+    world.now = START + timedelta(days=91)
+    assert (await world.list()).status == 503
+    assert world.state() == "active"
+    world.now += timedelta(minutes=9)
+    assert (await world.list()).status == 503
+    assert (len(anaf.refreshes), world.state()) == (1, "active")
+    world.now += timedelta(minutes=1)
+    assert (await world.list()).status == 503
+    assert (len(anaf.refreshes), world.state()) == (2, "needs_authorisation")
+    world.now += timedelta(days=1)
+    assert (await world.list()).status == 503
+    assert len(anaf.refreshes) == 2, "no retry loop"
+
+
+async def test_a_refused_grant_serves_until_its_access_token_ends(world: World, anaf: Anaf) -> None:
+    await world.authorise()
+    anaf.token_answer = INVALID_GRANT
+    world.now = START + timedelta(days=61)
+    await world.list()
+    world.now += timedelta(minutes=10)
+    assert (await world.list()).status == 200
+    assert world.state() == "needs_authorisation"
+    world.now = START + timedelta(days=90)
+    assert (await world.list()).status == 503
+
+
+async def test_one_refusal_by_mistake_is_forgotten(world: World, anaf: Anaf) -> None:
+    await world.authorise()
+    anaf.token_answer = INVALID_GRANT
+    world.now = START + timedelta(days=61)
+    await world.list()
+    anaf.token_answer = None
+    world.now += timedelta(minutes=10)
+    await world.list()
+    assert world.used_token() == anaf.issued[2]
+    anaf.token_answer = INVALID_GRANT
+    world.now += timedelta(days=61)
+    await world.list()
+    assert world.state() == "active"
+
+
+async def test_the_previous_pair_is_tried_before_a_grant_is_given_up(
+    world: World, anaf: Anaf
+) -> None:
+    uid = await world.authorise()
+    world.now = START + timedelta(days=61)
+    await world.list()
+    world.now += timedelta(days=91)
+    anaf.token_answer = INVALID_GRANT
+    await world.list()
+    world.now += timedelta(minutes=10)
+    await world.list()
+    assert anaf.refreshes[-2:] == [anaf.issued[3], anaf.issued[1]]
+    assert uid and world.state() == "needs_authorisation"
+
+
+async def test_a_wrong_client_secret_does_not_end_the_grant(world: World, anaf: Anaf) -> None:
+    await world.authorise()
+    anaf.token_answer = (400, b'{"error":"invalid_client"}')
+    world.now = START + timedelta(days=91)
+    for _ in range(3):
+        answer = await world.list()
+        assert answer.status in (502, 503)
+        world.now += timedelta(minutes=15)
+    assert world.state() == "active"
+
+
+async def test_after_a_401_the_token_is_renewed_once_and_the_call_repeated(
+    world: World, anaf: Anaf
+) -> None:
+    await world.authorise()
+    world.now = START + timedelta(days=1)
+    anaf.refused = {anaf.issued[0]}
+    answers = await asyncio.gather(*(world.list() for _ in range(8)))
+    assert {answer.status for answer in answers} == {200}
+    assert len(anaf.refreshes) == 1
+
+
+async def test_when_the_renewed_token_gets_401_as_well_nobody_insists(
+    world: World, anaf: Anaf
+) -> None:
+    await world.authorise()
+    world.now = START + timedelta(days=1)
+    anaf.refused = {anaf.issued[0], f"{anaf.issued[0][:-4]}0002"}
+    await world.list()
+    anaf.refused = set(anaf.issued)
+    for _ in range(3):
+        assert (await world.list()).status == 401
+    assert len(anaf.refreshes) == 1
+
+
+async def test_a_pair_that_the_database_could_not_take_comes_from_the_journal(
+    world: World, anaf: Anaf
+) -> None:
+    uid = await world.authorise()
+    world.now = START + timedelta(days=91)
+    with sqlite3.connect(world.database.path, isolation_level=None) as other:
+        world.database.durable.execute("PRAGMA busy_timeout = 0")
+        other.execute("BEGIN IMMEDIATE")  # as a backup that hangs
+        with pytest.raises(Busy):
+            await world.grants.access(uid, at=world.now)
+        other.execute("ROLLBACK")
+    other.close()
+    world.restart()  # the process died meanwhile
+    access = await world.grants.access(uid, at=world.now)
+    assert access.token.reveal() == anaf.issued[2]
+    assert len(anaf.refreshes) == 1
+    assert list(world.directory.glob("*.journal")) == []
+
+
+async def test_a_pair_that_the_database_could_not_take_is_written_at_the_next_call(
+    world: World, anaf: Anaf
+) -> None:
+    uid = await world.authorise()
+    world.now = START + timedelta(days=91)
+    with sqlite3.connect(world.database.path, isolation_level=None) as other:
+        world.database.durable.execute("PRAGMA busy_timeout = 0")
+        other.execute("BEGIN IMMEDIATE")
+        with pytest.raises(Busy):
+            await world.grants.access(uid, at=world.now)
+        other.execute("ROLLBACK")
+    other.close()
+    access = await world.grants.access(uid, at=world.now)
+    assert access.token.reveal() == anaf.issued[2]
+    assert len(anaf.refreshes) == 1
+
+
+async def test_a_journal_older_than_the_row_changes_nothing(world: World, anaf: Anaf) -> None:
+    uid = await world.authorise()
+    subject = bytes.fromhex(uid)
+    (body,) = world.database.durable.execute(
+        "SELECT body FROM record WHERE subject = ? AND purpose = 1", (subject,)
+    ).fetchone()
+    world.now = START + timedelta(days=61)
+    await world.list()
+    (world.directory / f"refresh-{uid}.journal").write_bytes((1).to_bytes(8, "big") + body)
+    world.restart()
+    assert (await world.grants.access(uid, at=world.now)).token.reveal() == anaf.issued[2]
+
+
+async def test_a_journal_that_does_not_open_is_set_aside_and_the_vault_starts(
+    world: World,
+) -> None:
+    uid = await world.authorise()
+    path = world.directory / f"refresh-{uid}.journal"
+    path.write_bytes((2).to_bytes(8, "big") + b"x" * 700)
+    world.restart()
+    assert (await world.list()).status == 200
+    assert not path.exists()
+    assert path.with_suffix(".broken").exists()
+
+
+async def test_authorising_during_a_refresh_keeps_the_newer_authorisation(
+    world: World, anaf: Anaf
+) -> None:
+    uid = await world.authorise()
+    world.now = START + timedelta(days=61)
+    anaf.hold = asyncio.Event()
+    refresh = asyncio.create_task(world.grants.access(uid, at=world.now))
+    await anaf.asked.wait()
+    assert await world.authorise() == uid, "the same certificate renews its grant"
+    anaf.hold.set()
+    await refresh
+    access = await world.grants.access(uid, at=world.now)
+    assert access.token.reveal() == anaf.issued[2]
+
+
+async def test_a_renewed_certificate_can_take_over_a_grant_with_its_cifs(
+    world: World, anaf: Anaf
+) -> None:
+    uid = await world.authorise()
+    anaf.serial = "99:99"
+    assert await world.authorise(grant=uid) == uid
+    (grant,) = world.grants.status()["grants"]  # type: ignore[attr-defined]
+    assert (grant["serial"], grant["cifs"]) == ("9999", [CIF])
+
+
+async def test_a_state_serves_once_its_session_alone_and_ten_minutes(world: World) -> None:
+    await world.authorise()
+
+    async def finish(session: str, state: str) -> str:
+        return await world.grants.finish(session, state, code=Secret("c"), error=None, at=world.now)
+
+    _, state = world.grants.begin("session", requested_by="ana", at=world.now)
+    with pytest.raises(BadInput):
+        await finish("another", state)
+    assert await finish("session", state)
+    with pytest.raises(BadInput):
+        await finish("session", state)
+    _, state = world.grants.begin("session", requested_by="ana", at=world.now)
+    world.now += timedelta(minutes=10)
+    with pytest.raises(BadInput):
+        await finish("session", state)
+    with pytest.raises(BadInput):
+        await finish("session", "invented")
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        ("access_denied", "access_denied"),
+        ("<script>alert(1)</script>", "unknown"),
+        (None, "no_code"),
+    ],
+)
+async def test_what_the_browser_brings_back_without_a_code_is_told_in_plain_words(
+    world: World, error: str | None, code: str
+) -> None:
+    await world.authorise()
+    _, state = world.grants.begin("session", requested_by="ana", at=world.now)
+    with pytest.raises(TokenRefused) as caught:
+        await world.grants.finish("session", state, code=None, error=error, at=world.now)
+    assert caught.value.code == code
+    assert "<" not in caught.value.sentence.ro + caught.value.sentence.en
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        (400, b'{"error":"invalid_grant","error_description":"<img src=x onerror=alert(1)>"}'),
+        (400, b'{"error":"<img src=x onerror=alert(1)>"}'),
+    ],
+)
+async def test_html_in_anafs_error_is_not_repeated(
+    world: World, anaf: Anaf, answer: tuple[int, bytes]
+) -> None:
+    await world.authorise()
+    anaf.code_answer = answer
+    _, state = world.grants.begin("session", requested_by="ana", at=world.now)
+    with pytest.raises(TokenRefused) as caught:
+        await world.grants.finish("session", state, code=Secret("c"), error=None, at=world.now)
+    assert "img" not in caught.value.sentence.ro + caught.value.sentence.en
+
+
+async def test_the_code_is_exchanged_with_basic_and_the_exact_callback(
+    world: World, anaf: Anaf
+) -> None:
+    await world.authorise()
+    (request,) = anaf.token_requests
+    assert request["authorization"].startswith("Basic ")
+    assert request["form"] == {
+        "grant_type": ["authorization_code"],
+        "code": ["the-code"],
+        "redirect_uri": [CALLBACK],
+        "token_content_type": ["jwt"],
+    }
+
+
+async def test_a_revoked_grant_is_gone_and_an_old_copy_of_it_does_not_open(world: World) -> None:
+    uid = await world.authorise()
+    backup = world.directory / "backup.db"
+    world.database.durable.execute("VACUUM INTO ?", (str(backup),))
+    world.grants.revoke(uid, by="ana", at=world.now)
+    world.grants.revoke(uid, by="ana", at=world.now)
+    assert (await world.list()).status == 403
+    with pytest.raises(NotFound):
+        await world.grants.access(uid, at=world.now)
+    world.database.close()
+    backup.replace(world.database.path)
+    world.database.path.with_name("vault.db-wal").unlink(missing_ok=True)
+    world.restart()
+    with pytest.raises(SealBroken):
+        await world.grants.access(uid, at=world.now)
+    assert (await world.list()).status == 503
+
+
+async def test_a_refresh_that_ends_after_the_revocation_leaves_nothing(
+    world: World, anaf: Anaf
+) -> None:
+    uid = await world.authorise()
+    world.now = START + timedelta(days=91)
+    anaf.hold = asyncio.Event()
+    refresh = asyncio.create_task(world.grants.access(uid, at=world.now))
+    await anaf.asked.wait()
+    world.grants.revoke(uid, by="ana", at=world.now)
+    anaf.hold.set()
+    with pytest.raises((NeedsAuthorisation, NotFound)):
+        await refresh
+    assert bytes.fromhex(uid) not in world.database.salted()
+    (count,) = world.database.durable.execute(
+        "SELECT COUNT(*) FROM record WHERE purpose <> 2"
+    ).fetchone()
+    assert count == 0
+
+
+async def test_the_last_cif_that_a_person_confirmed_is_served_first(
+    world: World, anaf: Anaf
+) -> None:
+    first = await world.authorise()
+    anaf.serial = "11:22"
+    world.now += timedelta(minutes=1)
+    second = await world.authorise()
+    assert first != second
+    assert world.grants.for_cif(CIF) == [second, first]
+    world.grants.unmap_cif(CIF, by="ana", at=world.now)
+    assert (await world.list()).status == 403
+
+
+async def test_an_unreachable_server_is_told_as_such(world: World, anaf: Anaf) -> None:
+    await world.authorise()
+    anaf.code_answer = MAINTENANCE
+    _, state = world.grants.begin("session", requested_by="ana", at=world.now)
+    with pytest.raises(Unreachable):
+        await world.grants.finish("session", state, code=Secret("c"), error=None, at=world.now)
