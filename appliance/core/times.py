@@ -19,4 +19,8 @@ def to_text(moment: datetime) -> str:
 
 def from_text(text: str) -> datetime:
     """Read what `to_text()` wrote."""
-    return datetime.strptime(text, _FORMAT).replace(tzinfo=UTC)
+    # Not strptime(), which takes fifty times as long and is asked for every row of a list.
+    moment = datetime.fromisoformat(text)
+    if len(text) != 27 or not text.endswith("Z"):
+        raise ValueError(f"{text!r} is no moment of ours")
+    return moment

@@ -38,6 +38,7 @@ class ClientRow:
     folder_name: str
     cif: str
     provisional: bool = False
+    created_at: str = ""  # text of core.times, for the drive
 
 
 @dataclass(frozen=True)
@@ -169,10 +170,10 @@ async def list_for(viewer: Viewer) -> list[ClientRow]:
     """Return the clients that exist for this person, by name."""
     if viewer.firm_role is Role.ADMIN:
         return await all_clients()
-    ids = visible_clients(viewer)
     rows = await fetch(
-        f"{_CLIENT} WHERE client.id IN ({','.join('?' * len(ids))}) ORDER BY client.folder_key",
-        ids,
+        f"{CLIENT_QUERY} WHERE client.id IN (SELECT value FROM json_each(?)) "
+        "ORDER BY client.folder_key",
+        [json.dumps(visible_clients(viewer))],
     )
     return [client_of(row) for row in rows]
 
@@ -190,12 +191,12 @@ def visible_clients(viewer: Viewer) -> list[int]:
 
 async def all_clients() -> list[ClientRow]:
     """Return every client, by name."""
-    return [client_of(row) for row in await fetch(f"{_CLIENT} ORDER BY client.folder_key")]
+    return [client_of(row) for row in await fetch(f"{CLIENT_QUERY} ORDER BY client.folder_key")]
 
 
 async def by_id(client_id: int) -> ClientRow:
     """Return the client; `NotFound` when there is none."""
-    rows = await fetch(f"{_CLIENT} WHERE client.id = ?", [client_id])
+    rows = await fetch(f"{CLIENT_QUERY} WHERE client.id = ?", [client_id])
     if not rows:
         raise no_client()
     return client_of(rows[0])
@@ -206,7 +207,7 @@ async def by_uid(uid: str, viewer: Viewer | None = None) -> ClientRow:
 
     Without a viewer (for the system) any client is returned.
     """
-    rows = await fetch(f"{_CLIENT} WHERE client.uid = ?", [uid])
+    rows = await fetch(f"{CLIENT_QUERY} WHERE client.uid = ?", [uid])
     if not rows or (viewer is not None and not viewer.roles_at(rows[0]["id"])):
         raise no_client()
     return client_of(rows[0])
@@ -215,7 +216,7 @@ async def by_uid(uid: str, viewer: Viewer | None = None) -> ClientRow:
 async def by_identifier(text: str) -> ClientRow | None:
     """Return the client that the CUI, CNP or VAT identifier belongs to, however it is spelled."""
     rows = await fetch(
-        f"{_CLIENT} WHERE client.id = (SELECT client FROM client_identifier WHERE value = ?)",
+        f"{CLIENT_QUERY} WHERE client.id = (SELECT client FROM client_identifier WHERE value = ?)",
         [identifiers_of.normalise(text)],
     )
     return client_of(rows[0]) if rows else None
@@ -364,8 +365,9 @@ async def unassign(
             await audit.append("assignment:remove", _actor(by), client.uid, account_uid, {}, at=at)
 
 
-_CLIENT = (
+CLIENT_QUERY = (
     "SELECT client.id, client.uid, client.name, client.folder_name, client.provisional, "
+    "client.created_at, "
     "COALESCE((SELECT value FROM client_identifier WHERE client_identifier.client = client.id "
     "ORDER BY client_identifier.id LIMIT 1), '') AS cif FROM client"
 )
@@ -380,6 +382,7 @@ def client_of(row: Row) -> ClientRow:
         folder_name=row["folder_name"],
         cif=row["cif"],
         provisional=bool(row["provisional"]),
+        created_at=row["created_at"],
     )
 
 

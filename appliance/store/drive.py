@@ -1,0 +1,320 @@
+"""What the drive shows, read straight from rows.
+
+Every function is synchronous: a point read is shorter than a change of thread,
+and a list of thousands is one query whose rows become tuples. Moments stay
+text (core/times.py). Nothing is returned that the person may not see.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, NamedTuple
+
+from appliance.core import tree
+from appliance.core.roles import DocumentFacts, Kind, Role, Status, Viewer
+from appliance.core.times import from_text
+from appliance.store import periods
+from appliance.store.clients import CLIENT_QUERY, ClientRow, client_of, visible_clients
+from appliance.store.engine import ENGINE, Row, data_version, fetch_now
+from appliance.store.scope import scoped_at
+
+__all__ = [
+    "ClientRow",
+    "DriveDocument",
+    "DriveEntry",
+    "DriveFile",
+    "DriveNotice",
+    "clients_of",
+    "data_version",
+    "documents_in",
+    "files_of",
+    "files_of_notice",
+    "find_client",
+    "notices_in",
+    "periods_in",
+    "resolve",
+    "resolve_notice",
+    "stamp",
+]
+
+
+class DriveEntry(NamedTuple):
+    """A member of a folder: the folder of one document or notice."""
+
+    folder_name: str
+    uid: str
+    changed_at: str
+    received_at: str
+
+
+class DriveFile(NamedTuple):
+    """A file in the folder of a document or notice, and where its bytes are in the archive."""
+
+    shown_name: str
+    stored_name: str
+    role: str
+    mime: str
+    size: int
+    sha256: str
+    created_at: str
+
+
+@dataclass(frozen=True)
+class DriveDocument:
+    """A document that a path names, with what a move and a download need."""
+
+    id: int
+    uid: str
+    client_id: int
+    client_uid: str
+    kind: Kind
+    status: Status
+    revision: int
+    folder_name: str
+    archive_month: str
+    period: str | None
+    received_at: str
+    changed_at: str
+    alias_path: str | None
+    alias_until: datetime | None
+    facts: DocumentFacts
+
+    @property
+    def standing(self) -> tree.Standing:
+        """Return what decides where on the drive it stands."""
+        return tree.Standing(
+            status=self.status,
+            kind=self.kind,
+            period=self.period,
+            name=self.folder_name,
+            alias_path=self.alias_path,
+            alias_until=self.alias_until,
+        )
+
+
+@dataclass(frozen=True)
+class DriveNotice:
+    """A notice that a path names."""
+
+    id: int
+    uid: str
+    client_id: int
+    client_uid: str
+    folder_name: str
+    archive_month: str
+    period: str
+    created_at: str
+
+
+def clients_of(viewer: Viewer) -> list[ClientRow]:
+    """Return the clients that exist for this person, by name."""
+    if viewer.firm_role is Role.ADMIN:
+        rows = fetch_now(f"{CLIENT_QUERY} ORDER BY client.folder_key")
+    else:
+        rows = fetch_now(
+            f"{CLIENT_QUERY} WHERE client.id IN (SELECT value FROM json_each(?)) "
+            "ORDER BY client.folder_key",
+            [json.dumps(visible_clients(viewer))],
+        )
+    return [client_of(row) for row in rows]
+
+
+def find_client(viewer: Viewer, name: str) -> ClientRow | None:
+    """Return the client whose folder bears this name in any case, if it is the person's."""
+    rows = fetch_now(f"{CLIENT_QUERY} WHERE client.folder_key = ?", [tree.key(name)])
+    if not rows or not viewer.roles_at(rows[0]["id"]):
+        return None
+    return client_of(rows[0])
+
+
+def documents_in(
+    viewer: Viewer,
+    client_id: int,
+    status: Status,
+    kind: Kind | None = None,
+    period: str | None = None,
+) -> list[DriveEntry]:
+    """Return the documents that stand in a folder, in no order that counts.
+
+    For `archived` give kind and period; the other three folders hold all kinds.
+    """
+    condition = scoped_at(viewer, client_id)
+    terms = ["document.client = ?", "document.status = ?"]
+    values: list[Any] = [client_id, status.value]
+    if kind is not None:
+        terms.append("document.kind = ?")
+        values.append(kind.value)
+    if period is not None:
+        terms.append("document.period = ?")
+        values.append(period)
+    rows = ENGINE.run_now_tuples(
+        "SELECT folder_name, uid, changed_at, received_at FROM document "
+        f"INDEXED BY document_folder WHERE {' AND '.join(terms)} AND ({condition.sql})",
+        [*values, *condition.values],
+    )
+    return list(map(DriveEntry._make, rows))
+
+
+def notices_in(viewer: Viewer, client_id: int, period: str) -> list[DriveEntry]:
+    """Return the notices filed under Altele in this month."""
+    if not viewer.roles_at(client_id):
+        return []
+    rows = ENGINE.run_now_tuples(
+        "SELECT folder_name, uid, created_at, created_at FROM notice "
+        "WHERE client = ? AND period = ?",
+        [client_id, period],
+    )
+    return list(map(DriveEntry._make, rows))
+
+
+def periods_in(viewer: Viewer, client_id: int, kind: Kind, at: datetime) -> list[str]:
+    """Return the months below Emise, Primite or Altele, the earliest first.
+
+    Months that hold something the person may see, and open months also when empty.
+    """
+    if not viewer.roles_at(client_id):
+        return []
+    condition = scoped_at(viewer, client_id)
+    if condition.sql == "1" or client_id not in viewer.memberships:
+        # Everything archived is theirs to see.
+        rows = fetch_now(
+            "SELECT period FROM folder WHERE client = ? AND status = 'archived' AND kind = ? "
+            "AND documents > 0",
+            [client_id, kind.value],
+        )
+    else:
+        rows = fetch_now(
+            "SELECT DISTINCT period FROM document INDEXED BY document_folder "
+            f"WHERE client = ? AND status = 'archived' AND kind = ? AND ({condition.sql})",
+            [client_id, kind.value, *condition.values],
+        )
+    found = {row["period"] for row in rows if row["period"]}
+    if kind is Kind.OTHER:
+        notices = fetch_now("SELECT DISTINCT period FROM notice WHERE client = ?", [client_id])
+        found |= {row["period"] for row in notices}
+    closed = fetch_now("SELECT MAX(period) AS p FROM closed_period WHERE client = ?", [client_id])
+    return sorted(found | set(periods.open_after(closed[0]["p"], at)))
+
+
+def resolve(viewer: Viewer, client_id: int, name: str) -> DriveDocument | None:
+    """Return the client's document whose folder bears this name in any case.
+
+    Where it stands is not asked here: `core.tree.stands_at()` compares the
+    path with its `standing`.
+    """
+    condition = scoped_at(viewer, client_id)
+    rows = fetch_now(
+        "SELECT document.id, document.uid, document.client, client.uid AS client_uid, "
+        "document.kind, document.status, document.revision, document.folder_name, "
+        "document.archive_month, document.period, document.received_at, document.changed_at, "
+        "document.alias_path, document.alias_until, document.partner_cif, document.uploader, "
+        "document.ron_minor, document.taken_at FROM document "
+        "JOIN client ON client.id = document.client "
+        f"WHERE document.client = ? AND document.folder_key = ? AND ({condition.sql})",
+        [client_id, tree.key(name), *condition.values],
+    )
+    return _document(rows[0]) if rows else None
+
+
+def resolve_notice(viewer: Viewer, client_id: int, period: str, name: str) -> DriveNotice | None:
+    """Return the notice that is filed in this month under this name in any case."""
+    if not viewer.roles_at(client_id):
+        return None
+    rows = fetch_now(
+        "SELECT notice.id, notice.uid, notice.client, client.uid AS client_uid, "
+        "notice.folder_name, notice.archive_month, notice.period, notice.created_at FROM notice "
+        "JOIN client ON client.id = notice.client "
+        "WHERE notice.client = ? AND notice.folder_key = ? AND notice.period = ?",
+        [client_id, tree.key(name), period],
+    )
+    if not rows:
+        return None
+    row = rows[0]
+    return DriveNotice(
+        id=row["id"],
+        uid=row["uid"],
+        client_id=row["client"],
+        client_uid=row["client_uid"],
+        folder_name=row["folder_name"],
+        archive_month=row["archive_month"],
+        period=row["period"],
+        created_at=row["created_at"],
+    )
+
+
+def files_of(document: DriveDocument) -> list[DriveFile]:
+    """Return the files that the document's folder shows."""
+    return _files("document", document.id)
+
+
+def files_of_notice(notice: DriveNotice) -> list[DriveFile]:
+    """Return the files that the notice's folder shows."""
+    return _files("notice", notice.id)
+
+
+def stamp(
+    client_id: int,
+    status: Status | None = None,
+    kind: Kind | None = None,
+    period: str | None = None,
+) -> tuple[int, ...]:
+    """Return what changes whenever the folder's members do, for keeping its listing.
+
+    Without a status it is of the whole client, months and their closing included. Two
+    equal stamps mean that `documents_in()` and `notices_in()` give each person
+    what they gave before. It does not tell whether a file was added to a document.
+    """
+    terms: list[str] = ["client = ?"]
+    values: list[Any] = [client_id]
+    for column, value in (("status", status), ("kind", kind), ("period", period)):
+        if value is not None:
+            terms.append(f"{column} = ?")
+            values.append(str(value))
+    row = fetch_now(
+        "SELECT COALESCE(SUM(version), 0) AS version, "
+        "(SELECT COALESCE(MAX(id), 0) FROM notice WHERE client = ?) AS notice, "
+        "(SELECT COUNT(*) FROM closed_period WHERE client = ?) AS closed "
+        f"FROM folder WHERE {' AND '.join(terms)}",
+        [client_id, client_id, *values],
+    )[0]
+    return row["version"], row["notice"], row["closed"]
+
+
+def _files(owner: str, owner_id: int) -> list[DriveFile]:
+    rows = ENGINE.run_now_tuples(
+        f"SELECT shown_name, stored_name, role, mime, size, sha256, created_at FROM {owner}_file "
+        f"WHERE {owner} = ? AND shown_name IS NOT NULL ORDER BY id",
+        [owner_id],
+    )
+    return list(map(DriveFile._make, rows))
+
+
+def _document(row: Row) -> DriveDocument:
+    kind, status = Kind(row["kind"]), Status(row["status"])
+    return DriveDocument(
+        id=row["id"],
+        uid=row["uid"],
+        client_id=row["client"],
+        client_uid=row["client_uid"],
+        kind=kind,
+        status=status,
+        revision=row["revision"],
+        folder_name=row["folder_name"],
+        archive_month=row["archive_month"],
+        period=row["period"],
+        received_at=row["received_at"],
+        changed_at=row["changed_at"],
+        alias_path=row["alias_path"],
+        alias_until=from_text(row["alias_until"]) if row["alias_until"] else None,
+        facts=DocumentFacts(
+            client_id=row["client"],
+            status=status,
+            kind=kind,
+            partner_cif=row["partner_cif"],
+            uploader_id=row["uploader"],
+            ron_minor=row["ron_minor"],
+            taken=row["taken_at"] is not None,
+        ),
+    )
