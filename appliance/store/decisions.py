@@ -190,14 +190,18 @@ def _merged(before: list[Line], now: list[Line]) -> list[Line]:
     for line in [*before, *now]:
         key = _key(line)
         old = lines.get(key)
-        newer = line["type"] == "audit" or str((old and old.get("changed_at")) or "") > str(
-            line.get("changed_at") or ""
-        )
-        if old is None or not keep_old:
+        if old is None or not _stays(old, line):
             lines[key] = line
     order = {name: place for place, name in enumerate(_TYPES)}
     # Stable: within a type the database's own order, after what only the file knew.
     return sorted(lines.values(), key=lambda line: order.get(line["type"], len(order)))
+
+
+def _stays(old: Line, new: Line) -> bool:
+    """Tell whether a line of the file outlives that of the database: a head, a newer state."""
+    if new["type"] == "audit":
+        return True
+    return str(old.get("changed_at") or "") > str(new.get("changed_at") or "")
 
 
 def _key(line: Line) -> tuple[object, ...]:
