@@ -163,8 +163,12 @@ def join(segments: Iterable[str], *, collection: bool) -> str:
 
 
 def encode(name: str) -> str:
-    """Percent-encode one name, everywhere in the same way (and safe inside XML)."""
-    return quote(name, safe="-._~()")
+    """Percent-encode one name, everywhere in the same way (and safe inside XML).
+
+    All but the unreserved characters of RFC 3986 §2.3, as neon does: cadaver
+    compares its own spelling with ours letter by letter.
+    """
+    return quote(name, safe="")
 
 
 def parse(segments: Sequence[str]) -> Place | None:

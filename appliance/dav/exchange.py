@@ -64,7 +64,7 @@ class Request:
         client = scope.get("client")
         return cls(
             method=scope["method"],
-            raw_path=_path_of(scope["raw_path"]),
+            raw_path=_path_of(scope["raw_path"], scope["query_string"]),
             address=client[0] if client else "",
             scheme=scope["scheme"],
             headers=[(bytes(name).lower(), bytes(value)) for name, value in scope["headers"]],
@@ -177,7 +177,10 @@ _TOO_SLOW = Sentence(
 )
 
 
-def _path_of(target: bytes) -> bytes:
+def _path_of(target: bytes, query: bytes) -> bytes:
+    # No name has a question mark, so a path with one names nothing, cut or not.
+    if query:
+        target += b"?" + query
     # A proxy may be sent the absolute form (RFC 9112 §3.2.2); "*" comes with OPTIONS.
     if target.startswith(b"/"):
         return target

@@ -82,7 +82,8 @@ async def _send(
         file = resources.open(node)
     except NotFound:
         # A row promises its files, so this is damage and not the reader's affair.
-        log.error("drive: a file of %s is missing in the archive", node.uid)
+        entry = node.document or node.notice
+        log.error("drive: a file of %s is missing in the archive", entry and entry.uid)
         return error(404, ABSENT, resources.language)
     with file:
         if os.fstat(file.fileno()).st_size != node.item.size:

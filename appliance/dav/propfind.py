@@ -30,7 +30,7 @@ async def propfind(request: Request, resources: Resources) -> Answer:
     if depth is None and node.item.collection:
         return error(403, _INFINITE, resources.language, "propfind-finite-depth")
     items = [node.item] if depth != 1 else chain([node.item], resources.members(node))
-    parts = []
+    parts: list[bytes] = []
     for part in multistatus.render_parts(asked, items, size=_AT_ONCE):
         if parts:
             await asyncio.sleep(0)

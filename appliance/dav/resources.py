@@ -13,7 +13,7 @@ from datetime import datetime
 from typing import BinaryIO
 
 from appliance.core import tree
-from appliance.core.roles import Viewer
+from appliance.core.roles import Kind, Status, Viewer
 from appliance.core.times import to_text
 from appliance.core.tree import Folder, Place
 from appliance.dav.multistatus import Item
@@ -29,15 +29,10 @@ class Node:
 
     place: Place
     item: Item
-    client: drive.ClientFolder | None = None
-    document: drive.DocumentEntry | None = None
-    notice: drive.NoticeEntry | None = None
-    file: drive.FileEntry | None = None
-
-    @property
-    def uid(self) -> str:
-        entry = self.document or self.notice
-        return entry.uid if entry else ""
+    client: drive.ClientRow | None = None
+    document: drive.DriveDocument | None = None
+    notice: drive.DriveNotice | None = None
+    file: drive.DriveFile | None = None
 
 
 class Resources:
@@ -60,14 +55,7 @@ class Resources:
             return None
         if not place.client:
             return Node(place, self._collection(place, self._now, self._now))
-        client = next(
-            (
-                client
-                for client in drive.clients_of(self.viewer)
-                if tree.key(client.folder_name) == tree.key(place.client)
-            ),
-            None,
-        )
+        client = drive.find_client(self.viewer, place.client)
         if client is None:
             return None
         place = replace(place, client=client.folder_name)
@@ -94,14 +82,8 @@ class Resources:
         elif place.folder is None:
             for folder in tree.folders_for(self.viewer.roles_at(client.id)):
                 yield self._above(replace(place, folder=folder), client).item
-        elif place.folder in tree.STATUS_OF:
-            yield from self._documents(place, client)
-        elif place.month:
-            yield from self._documents(place, client)
-            if place.folder is Folder.OTHER:
-                for notice in drive.notices_in(self.viewer, client.id, place.month):
-                    inner = replace(place, name=notice.folder_name)
-                    yield self._collection(inner, notice.created_at, notice.created_at)
+        elif place.folder in tree.STATUS_OF or place.month:
+            yield from self._entries(place, client)
         else:
             for month in self._months(client, place.folder):
                 yield self._above(replace(place, month=month), client).item
@@ -109,51 +91,54 @@ class Resources:
     def open(self, node: Node) -> BinaryIO:
         """Open the bytes of a file; raises `NotFound` when the archive has lost them."""
         entry = node.document or node.notice
-        if entry is None or node.client is None or node.file is None:
+        if entry is None or node.file is None:
             raise ValueError("only a file can be opened")
         return self._archive.open_file(
-            node.client.uid, entry.archive_month, entry.uid, node.file.stored_name
+            entry.client_uid, entry.archive_month, entry.uid, node.file.stored_name
         )
 
-    def _months(self, client: drive.ClientFolder, folder: Folder) -> list[str]:
-        return drive.months_of(self.viewer, client.id, tree.KIND_OF[folder], self._at)
+    def _months(self, client: drive.ClientRow, folder: Folder) -> list[str]:
+        return drive.periods_in(self.viewer, client.id, tree.KIND_OF[folder], self._at)
 
-    def _above(self, place: Place, client: drive.ClientFolder) -> Node:
+    def _above(self, place: Place, client: drive.ClientRow) -> Node:
         item = self._collection(place, client.created_at, self._now)
         return Node(place, item, client)
 
-    def _documents(self, place: Place, client: drive.ClientFolder) -> Iterator[Item]:
+    def _entries(self, place: Place, client: drive.ClientRow) -> Iterator[Item]:
         assert place.folder is not None
         if place.folder in tree.STATUS_OF:
-            rows = drive.documents_in(self.viewer, client.id, tree.STATUS_OF[place.folder])
+            entries = drive.documents_in(self.viewer, client.id, tree.STATUS_OF[place.folder])
         else:
-            rows = drive.filed_in(self.viewer, client.id, tree.KIND_OF[place.folder], place.month)
+            kind = tree.KIND_OF[place.folder]
+            entries = drive.documents_in(self.viewer, client.id, Status.ARCHIVED, kind, place.month)
+            if kind is Kind.OTHER:
+                entries += drive.notices_in(self.viewer, client.id, place.month)
         above = tree.join(place.segments, collection=True)
-        for name, received_at, changed_at in rows:
+        for name, _, changed_at, received_at in entries:
             yield Item(f"{above}{tree.encode(name)}/", name, received_at, changed_at)
 
-    def _document(self, place: Place, client: drive.ClientFolder) -> Node | None:
-        entry = drive.document_at(self.viewer, client.id, tree.key(place.name))
-        if entry is None or not tree.stands_at(place, entry.standing, self._at):
+    def _document(self, place: Place, client: drive.ClientRow) -> Node | None:
+        found = drive.resolve(self.viewer, client.id, place.name)
+        if found is None or not tree.stands_at(place, found.standing, self._at):
             return None
-        place = replace(place, name=entry.standing.name, file="")
-        item = self._collection(place, entry.received_at, entry.changed_at)
-        return Node(place, item, client, document=entry)
+        place = replace(place, name=found.folder_name, file="")
+        item = self._collection(place, found.received_at, found.changed_at)
+        return Node(place, item, client, document=found)
 
-    def _notice(self, place: Place, client: drive.ClientFolder) -> Node | None:
+    def _notice(self, place: Place, client: drive.ClientRow) -> Node | None:
         if place.folder is not Folder.OTHER or not place.month:
             return None
-        entry = drive.notice_at(self.viewer, client.id, place.month, tree.key(place.name))
-        if entry is None:
+        found = drive.resolve_notice(self.viewer, client.id, place.month, place.name)
+        if found is None:
             return None
-        place = replace(place, name=entry.folder_name, file="")
-        item = self._collection(place, entry.created_at, entry.created_at)
-        return Node(place, item, client, notice=entry)
+        place = replace(place, name=found.folder_name, file="")
+        item = self._collection(place, found.created_at, found.created_at)
+        return Node(place, item, client, notice=found)
 
-    def _files(self, node: Node) -> Sequence[drive.FileEntry]:
+    def _files(self, node: Node) -> Sequence[drive.DriveFile]:
         if node.document:
-            return drive.files_of(node.document.uid)
-        return drive.notice_files_of(node.uid)
+            return drive.files_of(node.document)
+        return drive.files_of_notice(node.notice) if node.notice else ()
 
     def _file(self, node: Node, name: str) -> Node | None:
         for file in self._files(node):
@@ -169,7 +154,7 @@ class Resources:
         return Item(href, segments[-1] if segments else "Arhivar", created, modified)
 
     @staticmethod
-    def _file_item(place: Place, file: drive.FileEntry) -> Item:
+    def _file_item(place: Place, file: drive.DriveFile) -> Item:
         return Item(
             tree.join(place.segments, collection=False),
             file.shown_name,

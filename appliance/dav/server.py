@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Any, cast
 
 from hypercorn.asyncio import serve as hypercorn_serve
 from hypercorn.config import Config
 
 from appliance.config import Settings
 from appliance.dav.app import Drive
+from appliance.store.engine import open_store
 
 
 def create_app(settings: Settings) -> Drive:
@@ -32,6 +34,17 @@ def configuration(settings: Settings) -> Config:
 
 
 def serve(settings: Settings) -> None:
-    """Serve the drive until SIGTERM or SIGINT; requests under way get five seconds to end."""
-    # Hypercorn's type for ASGI applications is narrower than ASGI's.
-    asyncio.run(hypercorn_serve(create_app(settings), configuration(settings)))
+    """Serve the drive until SIGTERM or SIGINT; requests under way get five seconds to end.
+
+    Raises `SchemaUnknown` or `ConfigError` before it listens.
+    """
+    asyncio.run(_serve(settings))
+
+
+async def _serve(settings: Settings) -> None:
+    # Opened here as well as by lifespan, which shares it: an error is the caller's to
+    # show as a sentence, and lifespan would make a traceback of it.
+    async with open_store(settings):
+        # Hypercorn's type for ASGI applications is narrower than ASGI's.
+        app = cast(Any, create_app(settings))
+        await hypercorn_serve(app, configuration(settings))
