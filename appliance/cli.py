@@ -20,6 +20,7 @@ import click
 
 from appliance import config
 from appliance.core.errors import ArhivarError
+from appliance.core.sentence import Sentence
 
 if TYPE_CHECKING:
     from appliance.config import Settings
@@ -114,7 +115,7 @@ def _process(name: str, help_text: str) -> Callable[[], None]:
     def run() -> None:
         _serve(name)
 
-    return run  # type: ignore[no-any-return]  # click's decorator is untyped here
+    return run
 
 
 _process("web", "Run the portal.")
@@ -228,10 +229,11 @@ def check(deep: bool) -> int:
     """Compare the rows with the files, both ways; exit 1 when something is wrong."""
     from appliance.store import verify
 
-    problems = asyncio.run(verify.check(_settings_as("sync"), deep=deep, at=datetime.now(UTC)))
+    problems = verify.check(_settings_as("sync"), deep=deep, at=datetime.now(UTC))
     for problem in problems:
-        click.echo(f"{problem.kind} {problem.object}: "
-                   f"{problem.sentence.in_language(terminal_language())}")
+        click.echo(
+            f"{problem.kind} {problem.object}: {problem.sentence.in_language(terminal_language())}"
+        )
     if not problems:
         click.echo("rows and files agree")
     return int(bool(problems))
@@ -243,8 +245,11 @@ def reindex() -> int:
     from appliance.store import reindex as room
 
     report = asyncio.run(room.reindex(_settings_as("sync"), at=datetime.now(UTC)))
-    click.echo(str(report))
-    return int(bool(report.problems))
+    click.echo(
+        f"brought back: {report.documents} documents ({report.undecided} to be decided again), "
+        f"{report.notices} notices, {report.messages} messages, {report.clients} clients"
+    )
+    return _print_problems(report.problems)
 
 
 @cli.command()
@@ -253,9 +258,17 @@ def export(target: Path) -> int:
     """Write the drive's tree as plain folders into TARGET."""
     from appliance.store import export as room
 
-    report = asyncio.run(room.export(_settings(), target))
-    click.echo(str(report))
-    return int(bool(report.problems))
+    report = room.export(_settings_as("sync"), target)
+    click.echo(
+        f"{report.folders} folders: {report.files} files written, {report.unchanged} there already"
+    )
+    return _print_problems(report.problems)
+
+
+def _print_problems(problems: list[tuple[str, Sentence]]) -> int:
+    for what, sentence in problems:
+        click.echo(f"{what}: {sentence.in_language(terminal_language())}")
+    return int(bool(problems))
 
 
 @cli.group()

@@ -210,6 +210,16 @@ async def waiting(kind: str | None = None) -> int:
     return int(rows[0]["jobs"])
 
 
+async def due(at: datetime) -> int:
+    """Return how many jobs are at work or could be begun now: not those that wait for later."""
+    rows = await fetch(
+        "SELECT COUNT(*) AS jobs FROM job WHERE state = 'leased' "
+        "OR (state = 'queued' AND next_attempt_at <= ?)",
+        [to_text(at)],
+    )
+    return int(rows[0]["jobs"])
+
+
 async def parked() -> list[Job]:
     """Return the jobs that wait for a person, the oldest first."""
     rows = await fetch("SELECT * FROM job WHERE state = 'parked' ORDER BY id")

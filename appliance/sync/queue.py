@@ -26,7 +26,7 @@ TASK_NAME = "run_job"
 _TASK = f"appliance.sync.service.{TASK_NAME}"
 
 
-class JobNumbers(Serializer):
+class JobNumbers(Serializer):  # type: ignore[misc]  # Huey has no types
     """Huey messages as JSON objects of two known keys."""
 
     def _serialize(self, message: Any) -> bytes:

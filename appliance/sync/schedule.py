@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from datetime import datetime, timedelta
 
 from appliance.config import Settings
@@ -19,8 +20,9 @@ async def queue_due_lists(settings: Settings, at: datetime) -> None:
         await jobs.insert("list", client_uid, at)
 
 
-async def write_yesterdays_decisions(settings: Settings, at: datetime) -> None:
-    """Write the file of the Romanian day that ended, once; it is never changed after."""
+async def write_decisions(settings: Settings, at: datetime) -> None:
+    """Write the decisions of the days that ended, once a day; today's follow at shutdown."""
     yesterday = at.astimezone(BUCHAREST).date() - timedelta(days=1)
-    if not decisions.path_of(settings, yesterday).exists():
-        await decisions.write_day(settings, yesterday)
+    written = await asyncio.to_thread(decisions.days, settings.archive_dir)
+    if not written or written[-1].stem < yesterday.isoformat():
+        await asyncio.to_thread(decisions.write_due, settings, at)

@@ -25,7 +25,6 @@ from typing import Any
 from huey import SqliteHuey
 
 from appliance.config import Settings
-from appliance.core.times import BUCHAREST
 from appliance.store import decisions, jobs
 from appliance.store.engine import open_store
 from appliance.store.files import Archive
@@ -37,7 +36,7 @@ logger = logging.getLogger(__name__)
 
 FEED_SECONDS = 0.5
 LEASE_SECONDS = 45
-HOUSEKEEPING_SECONDS = 30
+HOUSEKEEPING_SECONDS = 15  # a third of a lease: what runs is extended in time
 
 
 @dataclass
@@ -72,14 +71,7 @@ def _run(settings: Settings, loop: asyncio.AbstractEventLoop, stop: threading.Ev
 
     exit_stack = contextlib.AsyncExitStack()
     on_loop(exit_stack.enter_async_context(open_store(settings)))
-    settings.spool_dir.mkdir(parents=True, exist_ok=True)
-    archive = Archive(settings.archive_dir)
-    context = tasks.Context(
-        settings=settings,
-        archive=archive,
-        spv=SpvClient(settings.spv_socket, settings.spv_environment),
-        renderers=Renderers(settings.sync_pdf_workers),
-    )
+    context = on_loop(_context(settings))
     lanes = [
         _Lane("messages", ("list", "message"), settings.sync_workers),
         _Lane("pdf", ("render",), settings.sync_pdf_workers),
@@ -104,11 +96,20 @@ def _run(settings: Settings, loop: asyncio.AbstractEventLoop, stop: threading.Ev
         for consumer in consumers:
             consumer.stop(graceful=True)
         on_loop(_give_back(lanes))
-        today = datetime.now(UTC).astimezone(BUCHAREST).date()
-        on_loop(decisions.write_day(settings, today))
+        decisions.write_due(settings, datetime.now(UTC))
         on_loop(context.spv.close())
         on_loop(exit_stack.aclose())
     logger.info("stopped")
+
+
+async def _context(settings: Settings) -> tasks.Context:
+    settings.spool_dir.mkdir(parents=True, exist_ok=True)
+    return tasks.Context(
+        settings=settings,
+        archive=Archive(settings.archive_dir),
+        spv=SpvClient(settings.spv_socket, settings.spv_environment),
+        renderers=Renderers(settings.sync_pdf_workers),
+    )
 
 
 def _consumer(lane: _Lane, context: tasks.Context, settings: Settings, on_loop: Any) -> Any:
@@ -141,13 +142,13 @@ async def _feed(lanes: list[_Lane], context: tasks.Context) -> None:
         at = datetime.now(UTC)
         if at >= next_housekeeping:
             next_housekeeping = at + timedelta(seconds=HOUSEKEEPING_SECONDS)
+            for job_id in [job_id for lane in lanes for job_id in lane.in_flight]:
+                await jobs.extend(job_id, at, LEASE_SECONDS)
             await jobs.sweep(at)
             await schedule.queue_due_lists(context.settings, at)
-            await schedule.write_yesterdays_decisions(context.settings, at)
-            context.archive.sweep(at)
+            await schedule.write_decisions(context.settings, at)
+            await asyncio.to_thread(context.archive.sweep, at)
         for lane in lanes:
-            if lane.in_flight:
-                await jobs.extend(lane.in_flight, at, LEASE_SECONDS)
             # A few more than there are workers, so that none waits for the next turn.
             room = lane.workers * 4 - len(lane.in_flight)
             if room <= 0:
@@ -163,4 +164,4 @@ async def _give_back(lanes: list[_Lane]) -> None:
     at = datetime.now(UTC)
     for lane in lanes:
         for job_id in list(lane.in_flight):
-            await jobs.retry(job_id, at, after_seconds=0, problem=None)
+            await jobs.give_back(job_id, at)

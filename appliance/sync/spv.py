@@ -87,7 +87,7 @@ class SpvClient:
         cifs: tuple[str, ...] = ()
         serial = ""
         for _ in range(2):
-            totals: set[int | None] = set()
+            totals: set[int] = set()
             page, pages = 1, 1
             while page <= pages:
                 try:
@@ -104,15 +104,13 @@ class SpvClient:
                 cifs = cifs or answer.cifs
                 serial = serial or answer.serial
                 totals.add(answer.total)
-                pages = max(pages, answer.pages or 1)
+                pages = max(pages, answer.pages)
                 page += 1
             if len(totals) <= 1:
                 break
         return Listing((*entries.values(), *nameless.values()), cifs, serial)
 
-    async def _page(
-        self, cif: str, start: datetime, end: datetime, page: int
-    ) -> spv.MessageList:
+    async def _page(self, cif: str, start: datetime, end: datetime, page: int) -> spv.MessageList:
         query = urlencode(
             {
                 "startTime": int(start.timestamp() * 1000),
@@ -139,7 +137,7 @@ class SpvClient:
             async for chunk in response.aiter_bytes():
                 body += chunk
                 if len(body) > MAX_ZIP:
-                    raise spv.SpvFault.transient("more than 50 MB")
+                    raise spv.SpvFault(spv.FaultKind.TRANSIENT, "more than 50 MB")
             data = spv.read_download(response.status_code, bytes(body))
         partial = target.with_name(f".{target.name}.partial")
         with partial.open("wb") as file:
@@ -192,7 +190,9 @@ def _raise_refusal(response: httpx.Response) -> None:
     if reason in ("cif-mismatch", "refused"):
         raise RuntimeError(f"the vault refused our own call: {reason}")
     after = int(response.headers.get("Retry-After") or 60)
-    raise Deferred(_DEFERRED.get(reason, _DEFERRED["unreachable"]), after_seconds=after, reason=reason)
+    raise Deferred(
+        _DEFERRED.get(reason, _DEFERRED["unreachable"]), after_seconds=after, reason=reason
+    )
 
 
 _DEFERRED = {
@@ -205,7 +205,7 @@ _DEFERRED = {
         "ANAF's daily number of lists is used up; it goes on tomorrow",
     ),
     "message-quota": Sentence(
-        "S-a atins numărul zilnic de descărcări permis de ANAF pentru acest mesaj. Continuăm mâine.",
+        "S-a atins numărul zilnic de descărcări permis de ANAF pentru mesaj. Continuăm mâine.",
         "ANAF's daily number of downloads of this message is used up; it goes on tomorrow",
     ),
     "unreachable": Sentence(

@@ -1,0 +1,125 @@
+"""`arhivar fetch`: ask sync for the newest from SPV, and watch until it is settled."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import UTC, datetime
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from appliance.config import Settings
+from appliance.core.errors import NotFound
+from appliance.core.sentence import Sentence
+from appliance.store import clients, jobs, messages
+from appliance.store.clients import ClientRow
+from appliance.store.engine import open_store
+from appliance.store.messages import MessageState
+
+POLL_SECONDS = 0.5
+# Somebody asked and looks on: before what runs by night.
+PRIORITY = 10
+# sync takes a job within a second; when nothing moves for so long it is not running.
+PATIENCE_SECONDS = 30
+
+
+async def fetch_and_watch(settings: Settings, cif: str | None) -> int:
+    """Queue a listing of the client (or of all) and return when nothing of it is on its way.
+
+    0: everything listed is archived or filed. 1: something waits or was
+    refused; the reasons were printed. Interrupting stops the watching, not
+    the fetching.
+    """
+    console = Console()
+    async with open_store(settings):
+        chosen = await _chosen(cif)
+        at = datetime.now(UTC)
+        for client in chosen:
+            await jobs.insert("list", client.uid, at, priority=PRIORITY)
+        stalled = await _watch(console, chosen)
+        return await _report(console, chosen, stalled)
+
+
+async def _chosen(cif: str | None) -> list[ClientRow]:
+    if cif is None:
+        return await clients.all_clients()
+    client = await clients.by_identifier(cif)
+    if client is None:
+        raise NotFound(
+            Sentence(
+                f"Niciun client nu are CIF-ul {cif}. Verifică-l în portal.",
+                f"no client has the CIF {cif}; check it in the portal",
+            )
+        )
+    return [client]
+
+
+async def _watch(console: Console, chosen: list[ClientRow]) -> bool:
+    """Show the progress; True when it stopped moving although jobs are due."""
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(),
+               TimeElapsedColumn())  # fmt: skip
+    with Progress(*columns, console=console) as progress:
+        bar_of = {client.id: progress.add_task(client.name, total=None) for client in chosen}
+        pdf_bar = progress.add_task("PDF", total=None)
+        most_pdfs, before, still = 0, None, 0.0
+        while True:
+            now = []
+            for client in chosen:
+                states = await messages.progress(client.id)
+                total = sum(states.values())
+                settled = total - states[MessageState.QUEUED]
+                progress.update(bar_of[client.id], completed=settled, total=total or None)
+                now.append((settled, total))
+            pdfs = await jobs.waiting("render")
+            most_pdfs = max(most_pdfs, pdfs)
+            progress.update(pdf_bar, completed=most_pdfs - pdfs, total=most_pdfs or None)
+            due = await jobs.due(datetime.now(UTC))
+            if due == 0:
+                return False
+            state = (now, pdfs, due)
+            still = 0.0 if state != before else still + POLL_SECONDS
+            if still >= PATIENCE_SECONDS:
+                return True
+            before = state
+            await asyncio.sleep(POLL_SECONDS)
+
+
+async def _report(console: Console, chosen: list[ClientRow], stalled: bool) -> int:
+    table = Table(box=None, padding=(0, 2, 0, 0))
+    table.add_column("client")
+    for heading in ("archived", "notices", "queued", "expired", "not allowed", "quarantined"):
+        table.add_column(heading, justify="right")
+    trouble = stalled
+    for client in chosen:
+        states = await messages.progress(client.id)
+        table.add_row(client.name, *(str(states[state]) for state in _COLUMNS))
+        trouble |= any(states[state] for state in _TROUBLE)
+    console.print(table)
+    for client in chosen:
+        listing = await jobs.latest("list", client.uid)
+        if listing is not None and listing.problem is not None:
+            trouble = True
+            console.print(f"{client.name}: {listing.problem}")
+        for state in _TROUBLE:
+            for message in await messages.in_state(state, client.id):
+                console.print(f"{client.name}, message {message.message_id}: "
+                              f"{message.problem or state}")  # fmt: skip
+    for job in await jobs.parked():
+        if job.kind == "render":
+            trouble = True
+            console.print(f"PDF of {job.object_uid}: {job.problem}")
+    if stalled:
+        console.print("sync does not take the work; is `arhivar sync` running?")
+    return int(trouble)
+
+
+_COLUMNS = (
+    MessageState.ARCHIVED,
+    MessageState.NOTICE,
+    MessageState.QUEUED,
+    MessageState.EXPIRED,
+    MessageState.NOT_ALLOWED,
+    MessageState.QUARANTINED,
+)
+_TROUBLE = _COLUMNS[2:]
