@@ -116,16 +116,7 @@ def check_new_password(password: str, *, about: Iterable[str]) -> None:
         )
 
 
-_WORDS = [
-    "arhivar",
-    "parola",
-    "password",
-    "qwertyuiop",
-    "asdfghjkl",
-    "zxcvbnm",
-    "contabil",
-    "admin",
-]
+_WORDS = ("arhivar", "parola", "password", "qwertyuiop", "asdfghjkl", "zxcvbnm", "contabil")
 
 
 def _words(about: Iterable[str]) -> set[str]:

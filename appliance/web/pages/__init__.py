@@ -4,6 +4,12 @@ from __future__ import annotations
 
 from litestar.handlers import BaseRouteHandler
 
-from appliance.web.pages import login, public
+from appliance.web.pages import document, lists, login, notice, public
 
-HANDLERS: list[BaseRouteHandler] = [*public.HANDLERS, *login.HANDLERS]
+HANDLERS: list[BaseRouteHandler] = [
+    *public.HANDLERS,
+    *login.HANDLERS,
+    *lists.HANDLERS,
+    *document.HANDLERS,
+    *notice.HANDLERS,
+]

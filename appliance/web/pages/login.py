@@ -7,6 +7,7 @@ import secrets
 from typing import Any
 
 from litestar import Request, Response, get, post
+from litestar.params import FromPath
 
 from appliance.core.errors import BadInput
 from appliance.core.sentence import Sentence
@@ -106,7 +107,7 @@ async def choose_language(request: Request[Any, Any, Any]) -> Response[str]:
 
 
 @get("/activate/{token:str}", opt=allow(ANYONE))
-async def open_link(request: Request[Any, Any, Any], token: str) -> Response[str]:
+async def open_link(request: Request[Any, Any, Any], token: FromPath[str]) -> Response[str]:
     """Take the token out of the address bar, history and logs; nothing else happens."""
     visit, portal = visit_of(request), portal_of(request)
     if len(token) != 43 or not all(c.isascii() and (c.isalnum() or c in "-_") for c in token):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from litestar import Request, Response, get
+from litestar.params import FromPath
 
 from appliance.core.errors import NotFound
 from appliance.core.sentence import Sentence
@@ -14,7 +15,7 @@ from appliance.web.static_files import static_files
 
 
 @get("/static/{path:path}", opt=allow(ANYONE))
-async def static(request: Request[Any, Any, Any], path: str) -> Response[bytes]:
+async def static(request: Request[Any, Any, Any], path: FromPath[str]) -> Response[bytes]:
     """A file of ours; with its own hash in the address it may be kept for a year."""
     name = path.lstrip("/")
     file = static_files().get(name)
