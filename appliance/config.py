@@ -35,6 +35,8 @@ class Settings:
     """enrol.sock and spv.sock; short, because a socket's path ends at 107 bytes."""
     language: str = "ro"
     """Language of a page before anybody logged in: ro or en."""
+    single_user: bool = False
+    """Every process stays under the user that started it; for the demo, never in production."""
     database_url: str = ""
     """Empty: SQLite at data_dir/arhivar.db."""
 
@@ -131,7 +133,7 @@ def dump(settings: Settings) -> str:
         if value is None or value == getattr(defaults, field.name):
             continue
         table, option = _split(field.name)
-        text = str(value) if isinstance(value, int) else _quote(str(value))
+        text = str(value).lower() if isinstance(value, int) else _quote(str(value))
         tables.setdefault(table, []).append(f"{option} = {text}")
     lines = tables.pop("")
     for table, options in tables.items():
@@ -170,6 +172,12 @@ def _read(path: Path, *, must_exist: bool, problems: list[str]) -> dict[str, Any
 
 def _convert(name: str, value: Any) -> Any:
     kind = _TYPES[name]
+    if kind is bool:
+        if value in (True, "true"):
+            return True
+        if value in (False, "false"):
+            return False
+        raise ValueError(f"{value!r} is neither true nor false")
     if kind is int:
         if isinstance(value, bool) or not isinstance(value, int | str):
             raise ValueError(f"{value!r} is not a whole number")

@@ -153,6 +153,7 @@ def _settings(data: Path, portal_port: int, drive_port: int, spv_port: int) -> S
     vault_dir.mkdir(mode=0o700, exist_ok=True)
     return replace(
         Settings(),
+        single_user=True,
         data_dir=data,
         vault_dir=vault_dir,
         vault_key_file=vault_dir / "kek",
@@ -264,7 +265,7 @@ async def _has_firm(settings: Settings) -> bool:
 
 
 def _readable_password() -> str:
-    words = ("brad", "codru", "deal", "fagure", "izvor", "luncă", "munte", "rouă", "zmeur")
+    words = ("brad", "codru", "deal", "fagure", "izvor", "munte", "rouă", "zmeur")
     return "-".join(
         (secrets.choice(words), str(secrets.randbelow(9000) + 1000), secrets.choice(words),
          str(secrets.randbelow(9000) + 1000))
