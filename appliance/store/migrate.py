@@ -23,6 +23,7 @@ from appliance.core.sentence import Sentence
 from appliance.core.times import to_text
 
 KEY_BYTES = 32
+BUSY_SECONDS = 10.0
 
 _VERSIONS = """
 CREATE TABLE IF NOT EXISTS schema_version (
@@ -86,8 +87,9 @@ def migrate(settings: Settings, *, at: datetime | None = None) -> list[str]:
     make_database_file(settings.database_path)
     _make_key(settings.data_dir / "portal.key")
     try:
-        with closing(sqlite3.connect(settings.database_path, isolation_level=None)) as connection:
-            connection.execute("PRAGMA busy_timeout = 10000")
+        with closing(
+            sqlite3.connect(settings.database_path, timeout=BUSY_SECONDS, isolation_level=None)
+        ) as connection:
             connection.execute("PRAGMA journal_mode = WAL")
             connection.execute("PRAGMA synchronous = FULL")
             # A rebuilt table would otherwise lose the rows that point at it; each

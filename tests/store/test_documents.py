@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
-import subprocess
 import sys
+from asyncio.subprocess import PIPE
 from dataclasses import replace
 from datetime import date, timedelta
 from typing import Any
@@ -307,23 +307,17 @@ async def test_two_processes_that_approve_at_once_share_the_documents_between_th
     uids = [await world.document() for _ in range(20)]
     command = [sys.executable, "-c", _RIVAL, str(world.settings.data_dir)]
     rivals = [
-        subprocess.Popen(
-            [*command, str(world.ids[name]), *uids],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
+        await asyncio.create_subprocess_exec(
+            *command, str(world.ids[name]), *uids, stdin=PIPE, stdout=PIPE
         )
         for name in ("ana", "bogdan")
     ]
     for rival in rivals:
         assert rival.stdout is not None
-        assert rival.stdout.readline() == "ready\n"
+        assert await rival.stdout.readline() == b"ready\n"
 
-    for rival in rivals:
-        assert rival.stdin is not None
-        rival.stdin.write("go\n")
-        rival.stdin.flush()
-    won = [int((await asyncio.to_thread(rival.communicate))[0]) for rival in rivals]
+    outputs = await asyncio.gather(*(rival.communicate(b"go\n") for rival in rivals))
+    won = [int(output) for output, _ in outputs]
 
     assert sum(won) == 20
     for uid in uids:
@@ -509,7 +503,7 @@ async def test_a_list_can_be_narrowed(world: World) -> None:
     await world.document(number="C3", partner_cif=None, partner_name=None)
     ana = await world.viewer("ana")
 
-    async def numbers(**narrow: Any) -> list[str | None]:
+    async def numbers(**narrow: Any) -> list[str]:
         return sorted(
             str(row.number) for row in (await documents.page(ana, world.alfa_uid, **narrow)).rows
         )

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import itertools
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
@@ -17,13 +17,14 @@ from typing import Any
 import pytest
 
 from appliance.config import Settings
+from appliance.core.lifecycle import Action
 from appliance.core.roles import Kind, Role, Scope, Status, Viewer
 from appliance.core.spv import ListEntry, MessageType
 from appliance.store import accounts, clients, documents, engine
 from appliance.store.documents import NewDocument, NewFile, NewLine
 from appliance.store.ids import new_uid
 
-__all__ = ["NOW", "World", "entry", "new_document", "settings", "store", "world"]
+__all__ = ["NOW", "World", "entry", "make_world", "new_document", "settings", "store", "world"]
 
 NOW = datetime(2026, 11, 24, 10, 0, tzinfo=UTC)
 _NUMBERS = itertools.count(1)
@@ -102,7 +103,7 @@ class World:
         for action, who in steps:
             acted = await documents.act(
                 uid,
-                documents.Action(action),
+                Action(action),
                 who,
                 seen_status=seen,
                 seen_revision=document.revision,
@@ -115,12 +116,17 @@ class World:
 
 @pytest.fixture
 async def world(store: engine.Store) -> World:
+    """The firm with its people and clients; see `make_world()`."""
+    return await make_world(store.settings)
+
+
+async def make_world(settings: Settings) -> World:
     """Firm: Gina (admin), Elena (accountant of Alfa), Florin (accountant of Beta).
 
     Alfa: Ana (owner), Bogdan (approver up to 5.000 lei), Corina (contributor),
     Dan (viewer). Beta: Bianca (owner).
     """
-    made = World(store.settings)
+    made = World(settings)
     await clients.create_firm("Contabilitate Tismana SRL", NOW)
     made.alfa = await clients.create_client("Alfa Construct SRL", ["RO 12345674"], NOW)
     made.beta = await clients.create_client("Beta Comerț SRL", ["98765438"], NOW)
@@ -144,7 +150,10 @@ def new_document(client_id: int, **fields: Any) -> NewDocument:
     """Return an invoice of 119,00 lei from ENEL that nobody has stored yet."""
     number = next(_NUMBERS)
     uid = fields.pop("uid", None) or new_uid(NOW)
-    digest: Callable[[str], str] = lambda role: hashlib.sha256(f"{uid}{role}".encode()).hexdigest()
+
+    def digest(role: str) -> str:
+        return hashlib.sha256(f"{uid}{role}".encode()).hexdigest()
+
     defaults: dict[str, Any] = {
         "kind": Kind.RECEIVED,
         "source": "spv",
