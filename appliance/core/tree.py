@@ -65,6 +65,7 @@ ALIAS_LASTS = timedelta(minutes=10)
 
 _FIRM_FOLDERS = (Folder.APPROVED, Folder.ISSUED, Folder.RECEIVED, Folder.OTHER)
 _MONTH = re.compile(r"[0-9]{4}-(?:0[1-9]|1[0-2])", re.ASCII)
+_UNRESERVED = re.compile(r"[A-Za-z0-9._~-]+", re.ASCII)  # RFC 3986 §2.3
 _MAX_PATH = 4096  # bytes as sent, three for each byte of a name
 _MAX_SEGMENTS = 12
 # Beside the category "other" (controls, formats such as right-to-left marks,
@@ -168,7 +169,7 @@ def encode(name: str) -> str:
     All but the unreserved characters of RFC 3986 §2.3, as neon does: cadaver
     compares its own spelling with ours letter by letter.
     """
-    return quote(name, safe="")
+    return name if _UNRESERVED.fullmatch(name) else quote(name, safe="")
 
 
 def parse(segments: Sequence[str]) -> Place | None:
@@ -263,7 +264,7 @@ def is_litter(name: str) -> bool:
 
 
 def _may_be_a_name(name: str) -> bool:
-    return not any(
+    return _UNRESERVED.fullmatch(name) is not None or not any(
         character in _NEVER_IN_A_NAME or unicodedata.category(character).startswith("C")
         for character in name
     )

@@ -120,30 +120,21 @@ def render_parts(asked: Asked, items: Iterable[Item], *, size: int = 512) -> Ite
     collection = _template(asked, _COLLECTION)
     file = _template(asked, _FILE)
     parts = ['<?xml version="1.0" encoding="utf-8"?>\n<D:multistatus xmlns:D="DAV:">']
+    named = "%(name)s" in collection + file
     for item in items:
+        # Of a folder's listing this is the inner loop: nothing is computed unasked.
+        values: dict[str, object] = {
+            "href": item.href,
+            "created": iso(item.created),
+            "modified": http_date(item.modified),
+        }
+        if named:
+            values["name"] = escape(item.name)
         if item.collection:
-            parts.append(
-                collection
-                % {
-                    "href": item.href,
-                    "name": escape(item.name),
-                    "created": iso(item.created),
-                    "modified": http_date(item.modified),
-                }
-            )
+            parts.append(collection % values)
         else:
-            parts.append(
-                file
-                % {
-                    "href": item.href,
-                    "name": escape(item.name),
-                    "created": iso(item.created),
-                    "modified": http_date(item.modified),
-                    "size": item.size,
-                    "mime": escape(item.mime),
-                    "etag": item.etag,
-                }
-            )
+            values |= {"size": item.size, "mime": escape(item.mime), "etag": item.etag}
+            parts.append(file % values)
         if len(parts) >= size:
             yield "".join(parts).encode()
             parts.clear()
