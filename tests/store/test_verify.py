@@ -7,7 +7,7 @@ import shutil
 import sqlite3
 from collections.abc import AsyncIterator
 from contextlib import closing
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -21,7 +21,7 @@ from appliance.store.engine import execute, transaction
 from appliance.store.verify import PARTS, Problem, check
 from tests.store.world import MORNING, NOON, World, office
 
-LATER = NOON + timedelta(days=400)  # when nothing that was written today is fresh any more
+LATER = datetime(2100, 1, 1, tzinfo=UTC)  # when no file is young any more
 
 
 @pytest_asyncio.fixture
