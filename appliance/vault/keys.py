@@ -111,8 +111,8 @@ def _read(path: Path, *, credential: bool) -> bytes:
         ) from None
     except OSError as error:
         raise _refused(path, f"nu poate fi citit ({error.strerror})", "cannot be read") from None
-    with os.fdopen(descriptor, "rb") as file:
-        facts = os.fstat(file.fileno())
+    try:
+        facts = os.fstat(descriptor)
         if not stat.S_ISREG(facts.st_mode):
             raise _refused(path, "nu este un fișier obișnuit", "is no regular file")
         # systemd may keep a credential owned by root and let the service in by an
@@ -126,7 +126,9 @@ def _read(path: Path, *, credential: bool) -> bytes:
                 "poate fi citit de alții (folosește chmod 600)",
                 "can be read by others (use chmod 600)",
             )
-        key = file.read(_LENGTH + 1)
+        key = os.read(descriptor, _LENGTH + 1)
+    finally:
+        os.close(descriptor)
     if len(key) != _LENGTH:
         raise _refused(path, "nu are exact 32 de octeți", "does not have exactly 32 bytes")
     if _looks_made_up(key):

@@ -7,6 +7,7 @@ and stareMesaj 100 a day for each message. A day ends at midnight in Bucharest.
 
 from __future__ import annotations
 
+import sqlite3
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -64,26 +65,35 @@ class Limits:
         """Count one call, or raise `TooManyCalls`; counted before it is made, so a crash
         can only count too much. `None` counts for the minute alone.
         """
-        now, day = _milliseconds(at), _day(at)
         with self._database.counting() as connection:
-            if self._swept != day:
-                connection.execute("DELETE FROM quota WHERE day < ?", (day,))
-                self._swept = day
-            if call is not None:
-                row = connection.execute(
-                    "SELECT used FROM quota WHERE day = ? AND kind = ? AND object = ?",
-                    (day, call.kind, call.object),
-                ).fetchone()
-                if row and row[0] >= A_DAY[call.kind]:
-                    raise _quota(call, at)
-            if self._per_minute:
-                self._take_from_minute(now)
-            if call is not None:
-                connection.execute(
-                    "INSERT INTO quota (day, kind, object, used) VALUES (?, ?, ?, 1) "
-                    "ON CONFLICT DO UPDATE SET used = used + 1",
-                    (day, call.kind, call.object),
-                )
+            refusal = self._count(connection, call, at)
+        if refusal is not None:
+            raise refusal
+
+    def _count(
+        self, connection: sqlite3.Connection, call: Call | None, at: datetime
+    ) -> TooManyCalls | None:
+        day = _day(at)
+        # A refusal is returned, not raised: raising would take back the sweeping as well.
+        if self._swept != day:
+            connection.execute("DELETE FROM quota WHERE day < ?", (day,))
+            self._swept = day
+        if call is not None:
+            row = connection.execute(
+                "SELECT used FROM quota WHERE day = ? AND kind = ? AND object = ?",
+                (day, call.kind, call.object),
+            ).fetchone()
+            if row and row[0] >= A_DAY[call.kind]:
+                return _quota(call, at)
+        if self._per_minute and (wait := self._take_from_minute(connection, at)):
+            return _rate(wait)
+        if call is not None:
+            connection.execute(
+                "INSERT INTO quota (day, kind, object, used) VALUES (?, ?, ?, 1) "
+                "ON CONFLICT DO UPDATE SET used = used + 1",
+                (day, call.kind, call.object),
+            )
+        return None
 
     def give_back(self, call: Call, *, at: datetime) -> None:
         """Take back the daily count of a call that never left this machine."""
@@ -103,19 +113,21 @@ class Limits:
             )
         return ceil(length / 1000)
 
-    def _take_from_minute(self, now: int) -> None:
-        connection = self._database.counters
+    def _take_from_minute(self, connection: sqlite3.Connection, at: datetime) -> int:
+        """Count the call and return 0, or return the milliseconds until there is room."""
+        now = _milliseconds(at)
         # Moments in the future come from a clock that was set back; they may hold
         # calls up for a minute, not for as long as the clock was wrong.
         connection.execute("UPDATE call SET at_ms = ? WHERE at_ms > ?", (now, now))
         connection.execute("DELETE FROM call WHERE at_ms <= ?", (now - _MINUTE_MS,))
         (paused,) = connection.execute("SELECT MAX(until_ms) FROM pause").fetchone()
         if paused is not None and now < paused <= now + _LONGEST_PAUSE_MS:
-            raise _rate(paused - now)
+            return int(paused - now)
         used, oldest = connection.execute("SELECT COUNT(*), MIN(at_ms) FROM call").fetchone()
         if used >= self._per_minute:
-            raise _rate(oldest + _MINUTE_MS - now)
+            return int(oldest + _MINUTE_MS - now)
         connection.execute("INSERT INTO call (at_ms) VALUES (?)", (now,))
+        return 0
 
 
 def _rate(wait_ms: int) -> TooManyCalls:

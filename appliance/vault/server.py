@@ -128,7 +128,9 @@ def bind(path: Path, group: str) -> socket.socket:
     A file that a dead process left is replaced; one that somebody answers on,
     or that is no socket, raises `VaultRunning`.
     """
-    path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
+    if not path.parent.exists():
+        path.parent.mkdir(parents=True)
+        path.parent.chmod(0o755)  # under our umask the neighbours could not enter
     _remove_stale(path)
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:

@@ -6,6 +6,7 @@ import asyncio
 import json
 import signal
 import sqlite3
+from pathlib import Path
 
 import httpx
 import pytest
@@ -78,7 +79,8 @@ async def test_what_is_not_listed_or_not_ours_is_refused_and_not_sent(
     # httpx would tidy the path, so the request line is written by hand.
     reader, writer = await asyncio.open_unix_connection(vault.directory / "run" / "spv.sock")
     writer.write(
-        f"GET {path} HTTP/1.1\r\nHost: v\r\nArhivar-Cif: {cif}\r\nConnection: close\r\n\r\n".encode()
+        f"GET {path} HTTP/1.1\r\nHost: v\r\nArhivar-Cif: {cif}\r\n"
+        "Connection: close\r\n\r\n".encode()
     )
     raw = await reader.read()
     writer.close()
@@ -263,5 +265,5 @@ async def test_seen_cifs_of_a_stranger_or_without_sense_are_refused(vault: Vault
 
 def _resident(vault: VaultProcess) -> int:
     assert vault.process is not None
-    with open(f"/proc/{vault.process.pid}/status") as file:
-        return next(int(line.split()[1]) for line in file if line.startswith("VmRSS"))
+    lines = Path(f"/proc/{vault.process.pid}/status").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith("VmRSS"))

@@ -1,0 +1,159 @@
+"""enrol.sock of the real process: what the portal may ask."""
+
+from __future__ import annotations
+
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+import pytest
+
+from tests.support.anaf import CLIENT_ID, CLIENT_SECRET, Anaf
+from tests.support.vault import CALLBACK, VaultProcess
+
+APPLICATION = {
+    "client_id": CLIENT_ID,
+    "client_secret": CLIENT_SECRET,
+    "redirect_uri": CALLBACK,
+}
+
+
+async def test_the_way_from_nothing_to_a_mapped_cif(vault: VaultProcess, anaf: Anaf) -> None:
+    assert (await vault.enrol.get("/status")).json()["application"] is None
+    assert (await vault.enrol.put("/application", json=APPLICATION)).status_code == 204
+    begun = (
+        await vault.enrol.post("/authorisations", json={"session": "s", "requested_by": "ana"})
+    ).json()
+    address = urlsplit(begun["authorise_url"])
+    assert address.path == "/anaf-oauth2/v1/authorize"
+    assert parse_qs(address.query) == {
+        "response_type": ["code"],
+        "client_id": [CLIENT_ID],
+        "redirect_uri": [CALLBACK],
+        "token_content_type": ["jwt"],
+        "state": [begun["state"]],
+    }
+    finished = await vault.enrol.post(
+        "/authorisations/code", json={"session": "s", "state": begun["state"], "code": "c"}
+    )
+    grant = finished.json()["grant"]
+    body = {"grant": grant, "confirmed_by": "ana"}
+    assert (await vault.enrol.put("/cifs/RO12345674", json=body)).status_code == 204
+    status = (await vault.enrol.get("/status")).json()
+    assert status["application"]["client_id"] == CLIENT_ID
+    (shown,) = status["grants"]
+    assert shown["grant"] == grant
+    assert shown["serial"] == "3400002569AB"
+    assert (shown["state"], shown["cifs"], shown["offered"]) == ("active", ["12345674"], [])
+    assert shown["access_expires_at"] > shown["created_at"]
+    assert (await vault.enrol.request("DELETE", "/cifs/12345674")).status_code == 204
+    assert (await vault.grant())["cifs"] == []
+    tested = (await vault.enrol.post(f"/grants/{grant}/test")).json()
+    assert tested["ok"] is True
+    assert anaf.calls[-1]["path"] == "/TestOauth/jaxrs/hello"
+    revoked = await vault.enrol.post(f"/grants/{grant}/revoke")
+    assert "Renunțare Oauth" in revoked.json()["sentence"]["ro"]
+    assert (await vault.grant())["state"] == "revoked"
+    assert (await vault.enrol.post(f"/grants/{grant}/test")).status_code == 404
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "body", "status"),
+    [
+        ("GET", "/", None, 404),
+        ("GET", "/application", None, 405),
+        ("POST", "/status", {}, 405),
+        ("PUT", "/application", {}, 400),
+        ("PUT", "/application", APPLICATION | {"redirect_uri": "http://evil.example/x"}, 400),
+        ("PUT", "/application", APPLICATION | {"redirect_uri": "https://a/\r\nx"}, 400),
+        ("PUT", "/application", APPLICATION | {"redirect_uri": "javascript:alert(1)"}, 400),
+        ("PUT", "/application", APPLICATION | {"client_id": "a:b"}, 400),
+        ("PUT", "/application", APPLICATION | {"client_secret": "with blank"}, 400),
+        ("PUT", "/application", APPLICATION | {"client_secret": 5}, 400),
+        ("PUT", "/application", APPLICATION | {"client_secret": None, "client_id": "other"}, 400),
+        ("POST", "/authorisations", {"session": "s"}, 400),
+        ("POST", "/authorisations", {"session": "s", "requested_by": "a", "grant": "f" * 32}, 404),
+        ("POST", "/authorisations/code", {"session": "s", "state": "invented", "code": "c"}, 400),
+        ("PUT", "/cifs/12345674", {"grant": "0" * 32, "confirmed_by": "ana"}, 404),
+        ("PUT", "/cifs/ABCDEF", {"grant": "0" * 32, "confirmed_by": "ana"}, 400),
+        ("PUT", "/cifs/12345674", {"grant": "0" * 32}, 400),
+        ("DELETE", "/cifs/%2e%2e", None, 404),
+        ("POST", f"/grants/{'0' * 32}/test", None, 404),
+        ("POST", f"/grants/{'0' * 32}/revoke", None, 404),
+        ("POST", "/grants/../status/test", None, 404),
+        ("POST", "/authorisations", ["no", "object"], 400),
+        ("GET", "/prod/FCTEL/rest/descarcare?id=1", None, 404),
+    ],
+)
+async def test_what_cannot_be_done_gets_a_sentence_in_both_languages(
+    vault: VaultProcess, method: str, path: str, body: Any, status: int
+) -> None:
+    await vault.register()
+    answer = await vault.enrol.request(method, path, json=body)
+    assert answer.status_code == status
+    error = answer.json()["error"]
+    assert error["ro"]
+    assert error["en"]
+    assert error["ro"] != error["en"]
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"{",
+        b"\xff\xfe",
+        b"[" * 60_000,
+        b'{"session":' + b"9" * 60_000 + b"}",
+        b'{"session":"' + b"x" * 60_000 + b'","requested_by":"a"}',
+        b'"text"',
+    ],
+)
+async def test_a_body_without_sense_is_400_and_the_vault_goes_on(
+    vault: VaultProcess, body: bytes
+) -> None:
+    answer = await vault.enrol.post("/authorisations", content=body)
+    assert answer.status_code == 400
+    assert (await vault.enrol.get("/status")).status_code == 200
+
+
+async def test_a_long_body_is_refused_before_it_is_read(vault: VaultProcess) -> None:
+    answer = await vault.enrol.post("/authorisations", content=b"x" * 5_000_000)
+    assert answer.status_code == 413
+
+
+async def test_before_the_application_is_known_the_next_step_is_told(vault: VaultProcess) -> None:
+    answer = await vault.enrol.post("/authorisations", json={"session": "s", "requested_by": "a"})
+    assert answer.status_code == 400
+    assert "client_id" in answer.json()["error"]["ro"]
+
+
+async def test_the_redirect_address_can_change_without_the_secret(
+    vault: VaultProcess, anaf: Anaf
+) -> None:
+    await vault.register()
+    changed = {"client_id": CLIENT_ID, "redirect_uri": "https://localhost:8443/inapoi"}
+    assert (await vault.enrol.put("/application", json=changed)).status_code == 204
+    await vault.authorise()
+    assert anaf.token_requests[0]["form"]["redirect_uri"] == ["https://localhost:8443/inapoi"]
+
+
+async def test_a_refusal_of_anaf_reaches_the_portal_without_its_html(
+    vault: VaultProcess, anaf: Anaf
+) -> None:
+    await vault.register()
+    begun = await vault.enrol.post("/authorisations", json={"session": "s", "requested_by": "a"})
+    anaf.code_answer = (400, b'{"error":"invalid_grant","error_description":"<script>x</script>"}')
+    answer = await vault.enrol.post(
+        "/authorisations/code", json={"session": "s", "state": begun.json()["state"], "code": "c"}
+    )
+    assert answer.status_code == 400
+    assert "script" not in answer.text
+    assert "60 de secunde" in answer.json()["error"]["ro"]
+
+
+async def test_the_test_says_what_is_wrong(vault: VaultProcess, anaf: Anaf) -> None:
+    await vault.register()
+    grant = await vault.authorise()
+    anaf.refused = set(anaf.issued)
+    tested = (await vault.enrol.post(f"/grants/{grant}/test")).json()
+    assert tested["ok"] is False
+    assert "E-Factura" in tested["sentence"]["ro"]
