@@ -11,6 +11,7 @@ that `reindex` can bring rows back with their status. Lines, by `type`:
     closed_period   an accounting month closed that day
     client          every client, with its folder and identifiers
     audit           number and head of the last record of the audit log then
+    restart         heads that no longer count, since `reindex` began a new log
 
 A file is replaced whole by rename. What an earlier writing of the day knew and
 the database no longer knows stays in it: a database that was restored from a
@@ -20,8 +21,9 @@ backup must not erase the only trace of what it lost.
 from __future__ import annotations
 
 import json
+import re
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import closing
 from datetime import UTC, date, datetime, time, timedelta
 from pathlib import Path
@@ -35,7 +37,19 @@ from appliance.store.files import DECISIONS, Archive
 
 Line = dict[str, Any]
 
-_TYPES = ("client", "message", "document", "event", "notice", "closed_period", "audit")
+_TYPES = ("client", "message", "document", "event", "notice", "closed_period", "audit", "restart")
+
+# What a line of each type must say to be of use.
+_NEEDED: dict[str, dict[str, type]] = {
+    "client": {"uid": str, "name": str, "folder_name": str, "identifiers": list},
+    "message": {"uid": str, "client": str, "message_id": str, "message_type": str, "state": str},
+    "document": {"uid": str, "status": str, "changed_at": str, "files": list},
+    "event": {"document": str, "at": str, "action": str, "new_status": str, "revision": int},
+    "notice": {"uid": str},
+    "closed_period": {"client": str, "period": str, "closed_at": str},
+    "audit": {"seq": int, "head": str},
+    "restart": {"heads": list},
+}
 
 _DOCUMENT_STATE = """
     d.uid, c.uid AS client, d.kind, d.status, d.revision, d.source, d.type, m.uid AS message,
@@ -103,10 +117,14 @@ def write_day(settings: Settings, day: date) -> Path:
     writing knew. After a crash the old file or the new one is there. The
     database is only read, in one snapshot. Raises `Busy` for a full disk.
     """
+    return _write(settings, day, [])
+
+
+def _write(settings: Settings, day: date, further: list[Line]) -> Path:
     archive = Archive(settings.archive_dir)
     path = settings.archive_dir / DECISIONS / f"{day.isoformat()}.jsonl"
     with closing(audit.read_only(settings.database_path)) as connection:
-        lines = _merged(_read_file(path), list(_collect(connection, day)))
+        lines = _merged(_read_file(path), [*_collect(connection, day), *further])
     return archive.write_decisions(path.name, b"".join(canonical(line) + b"\n" for line in lines))
 
 
@@ -131,22 +149,40 @@ def days(archive_dir: Path) -> list[Path]:
 
 
 def read(archive_dir: Path) -> Iterator[Line]:
-    """Yield every line of every day, oldest day first; a line that cannot be read is left out."""
+    """Yield every line of every day, oldest day first; a line that cannot be used is left out."""
     for path in days(archive_dir):
-        yield from (line for line in _read_file(path) if line["type"] != "unreadable")
+        for line in _read_file(path):
+            wanted = _NEEDED.get(line["type"])
+            if wanted is not None and all(
+                isinstance(line.get(name), kind) for name, kind in wanted.items()
+            ):
+                yield line
 
 
 def anchors(archive_dir: Path) -> dict[int, bytes]:
     """Return the heads of the audit log that the files kept, the earliest for each number."""
-    kept: dict[int, bytes] = {}
+    noted: list[tuple[int, str]] = []
+    given_up: set[str] = set()
     for line in read(archive_dir):
-        if line["type"] == "audit" and type(line.get("seq")) is int:
-            try:
-                kept.setdefault(line["seq"], bytes.fromhex(line["head"]))
-            except (KeyError, TypeError, ValueError):
-                continue
-    kept.pop(0, None)
+        if line["type"] == "restart":
+            given_up.update(map(str, line["heads"]))
+        elif line["type"] == "audit" and line["seq"] > 0:
+            noted.append((line["seq"], line["head"]))
+    kept: dict[int, bytes] = {}
+    for seq, head in noted:
+        if head not in given_up and re.fullmatch("[0-9a-f]{64}", head):
+            kept.setdefault(seq, bytes.fromhex(head))
     return kept
+
+
+def give_up_anchors(settings: Settings, heads: Iterable[bytes], at: datetime) -> None:
+    """Note that these heads belong to a log that was lost; they stay written and count no more.
+
+    The note lies in the archive, which portal and drive cannot write: whoever
+    rewrites the log in the database cannot excuse it.
+    """
+    line = {"type": "restart", "uid": to_text(at), "heads": sorted(head.hex() for head in heads)}
+    _write(settings, at.astimezone(BUCHAREST).date(), [line])
 
 
 def _collect(connection: sqlite3.Connection, day: date) -> Iterator[Line]:
@@ -198,9 +234,7 @@ def _merged(before: list[Line], now: list[Line]) -> list[Line]:
 
 
 def _stays(old: Line, new: Line) -> bool:
-    """Tell whether a line of the file outlives that of the database: a head, a newer state."""
-    if new["type"] == "audit":
-        return True
+    """Tell whether the file knows a newer state than the database, as after a restore."""
     return str(old.get("changed_at") or "") > str(new.get("changed_at") or "")
 
 
@@ -209,7 +243,7 @@ def _key(line: Line) -> tuple[object, ...]:
     names = {
         "event": ("document", "at", "action", "new_status", "revision"),
         "closed_period": ("client", "period"),
-        "audit": ("seq",),
+        "audit": ("seq", "head"),
         "unreadable": ("text",),
     }.get(kind, ("uid",))
     return (kind, *(str(line.get(name)) for name in names))

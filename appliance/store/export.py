@@ -104,9 +104,9 @@ def _enter(target: Path) -> dict[str, str]:
             value = json.loads((target / MARKER).read_bytes())
             return {str(uid): str(place) for uid, place in value["folders"].items()}
         _write_marker(target, {})
-    except FileExistsError as error:
+    except (FileExistsError, FileNotFoundError, NotADirectoryError) as error:
         raise _foreign(target) from error
-    except (FileNotFoundError, NotADirectoryError, ValueError, KeyError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise _foreign(target) from error
     except PermissionError as error:
         raise BadInput(

@@ -65,6 +65,7 @@ class Report:
     undecided: int = 0
     notices: int = 0
     messages: int = 0
+    new_audit_log: bool = False  # the log that the archive has noted heads of is gone
     problems: list[tuple[str, Sentence]] = field(default_factory=list)
 
 
@@ -110,7 +111,28 @@ async def reindex(settings: Settings, at: datetime) -> Report:
                 report.problems.append((str(folder), _unusable(folder, error)))
         await _restore_messages(known, at, report)
         await _restore_closed_periods(known)
+        if report.clients or report.documents or report.notices or report.messages:
+            await _begin_anew(settings, at, report)
     return report
+
+
+async def _begin_anew(settings: Settings, at: datetime, report: Report) -> None:
+    """Where rows were lost the audit log may be another one: say so, in it and in the archive.
+
+    Without a row to rebuild nothing is excused: a log that was cut stays a problem.
+    """
+    anchors = decisions.anchors(settings.archive_dir)
+    broken = audit.verify(settings.database_path, anchors=anchors)
+    lost = {found.seq for found in broken if found.kind == "anchor"}
+    if not lost:
+        return
+    heads = [head for seq, head in anchors.items() if seq in lost]
+    async with transaction():
+        await audit.append(
+            "audit:restart", ACTOR, "", "", {"heads": [head.hex() for head in heads]}, at=at
+        )
+    decisions.give_up_anchors(settings, heads, at)
+    report.new_audit_log = True
 
 
 async def _missing(archive: Archive) -> AsyncIterator[Folder]:
@@ -278,7 +300,7 @@ async def _document(
     }
     if state is not None:
         row |= {name: state[name] for name in _STATE if name in state and name != "type"}
-        row["type"] = state["document_type"]
+        row["type"] = state.get("document_type") or row["type"]
     elif events:
         row |= {"status": events[-1]["new_status"], "revision": events[-1]["revision"]}
         if row["status"] == Status.ARCHIVED:
@@ -303,7 +325,7 @@ async def _document(
         "folder_name": name,
         "folder_key": name.casefold(),
         "uploader": await _account(facts["received_by"]),
-        "taken_by": await _account(state["taken_by"]) if state else None,
+        "taken_by": await _account(state.get("taken_by")) if state else None,
         "changed_at": to_text(at),
     }
     document = await _insert("document", row)
@@ -414,12 +436,12 @@ async def _restore_messages(known: _Known, at: datetime, report: Report) -> None
             await _insert(
                 "message",
                 {
-                    **{name: line[name] for name in manifest.MESSAGE if name != "type"},
+                    **{name: line.get(name) for name in manifest.MESSAGE},
                     "type": line["message_type"],
                     "client": rows[0]["id"],
                     "state": "queued" if lost else line["state"],
-                    "problem": line["problem"],
-                    "settled_at": None if lost else line["settled_at"],
+                    "problem": line.get("problem"),
+                    "settled_at": None if lost else line.get("settled_at"),
                 },
             )
             if lost or line["state"] == "queued":
@@ -437,7 +459,7 @@ async def _restore_closed_periods(known: _Known) -> None:
                 [
                     line["period"],
                     line["closed_at"],
-                    await _account(line["closed_by"]),
+                    await _account(line.get("closed_by")),
                     line["client"],
                 ],
             )

@@ -152,9 +152,22 @@ async def test_a_whole_database_comes_back_once_the_people_are_known(tmp_path: P
         assert view.status is Status.REJECTED
         assert view.events[-1].reason == "dublură"
         assert audit.verify(settings.database_path) == []
-        problems = check(settings, at=EVENING)
-        # The new log has no record that the old one's noted head belongs to.
-        assert {p.kind for p in problems} <= {"audit"}
+        # The heads that were noted belong to the lost log; that is said once, in the archive.
+        assert report.new_audit_log
+        assert check(settings, at=EVENING) == []
+        decisions.write_due(settings, EVENING)
+        assert decisions.anchors(settings.archive_dir)
+        assert check(settings, at=EVENING) == []
+
+
+async def test_a_cut_audit_log_is_not_excused_where_nothing_was_lost(world: World) -> None:
+    await a_full_day(world)
+    with closing(sqlite3.connect(world.settings.database_path)) as connection, connection:
+        connection.execute("DROP TRIGGER audit_no_delete")
+        connection.execute("DELETE FROM audit WHERE seq > 20")
+    report = await reindex(world.settings, EVENING)
+    assert not report.new_audit_log
+    assert {p.kind for p in check(world.settings, at=EVENING)} == {"audit"}
 
 
 async def test_without_a_known_decision_a_document_waits_to_be_verified(world: World) -> None:
