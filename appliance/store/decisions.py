@@ -258,7 +258,8 @@ def _read_file(path: Path) -> list[Line]:
     for raw in data.split(b"\n"):
         try:
             line = json.loads(raw)
-        except (ValueError, RecursionError):
+            canonical(line)
+        except (ValueError, TypeError, RecursionError):
             line = None
         if isinstance(line, dict) and isinstance(line.get("type"), str):
             lines.append(line)
