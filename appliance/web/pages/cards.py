@@ -67,7 +67,7 @@ def card_of(row: DocumentRow, viewer: Viewer, at: datetime) -> Card:
         kind_label=_kind_label(row, language),
         number=row.number or "",
         issued=i18n.day(row.issue_date, language),
-        due=i18n.day(row.due_date, language),
+        due=i18n.day(row.due_date, language) if row.due_date and row.due_date >= today else "",
         period=i18n.month(row.period, language) if row.period else "",
         flags=_flags(row, language, today),
         warnings=tuple(_warning(code, language) for code in row.warnings),
@@ -104,9 +104,9 @@ def _flags(row: DocumentRow, language: str, today: date) -> tuple[Flag, ...]:
         flags.append(Flag(translate(language, "flag.warning"), "exclamation-triangle", "warn"))
     if row.signature_result == "invalid":
         flags.append(Flag(translate(language, "flag.signature"), "shield-exclamation", "bad"))
-    waits = row.status in (Status.PENDING, Status.APPROVED)
-    if waits and row.due_date is not None and row.due_date < today:
-        flags.append(Flag(translate(language, "flag.overdue"), "clock", "warn"))
+    if row.status is Status.PENDING and row.due_date is not None and row.due_date < today:
+        overdue = translate(language, "flag.overdue", date=i18n.day(row.due_date, language))
+        flags.append(Flag(overdue, "clock", "warn"))
     if row.status is Status.APPROVED and row.taken_at is not None:
         flags.append(Flag(translate(language, "flag.taken"), "hand-raised", "archived"))
     return tuple(flags)

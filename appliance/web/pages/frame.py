@@ -18,6 +18,9 @@ SECTION_ICONS = {
 }
 
 
+_LONG = frozenset({"nav.notices", "nav.approved.firm"})
+
+
 @dataclass(frozen=True)
 class Choice:
     """A client in the switcher; `due` documents wait for this person there."""
@@ -36,6 +39,7 @@ class Item:
     icon: str
     count: int = 0
     due: bool = False  # the count is work for this person
+    short: str = ""  # for the bar of a phone, where the label is too long
 
 
 @dataclass(frozen=True)
@@ -78,7 +82,8 @@ async def frame_for(viewer: Viewer, section: str, current: ClientRow | None = No
     def item(section: str, count: int, *, due: bool = False) -> Item:
         key = "nav.approved.firm" if section == "approved" and firm_here else f"nav.{section}"
         label = translate(viewer.language, key)
-        return Item(section, label, SECTION_ICONS[section], count, due)
+        short = translate(viewer.language, f"{key}.short") if key in _LONG else ""
+        return Item(section, label, SECTION_ICONS[section], count, due, short)
 
     firm_here = firm_side and not client_side
     items = []
