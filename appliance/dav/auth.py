@@ -94,13 +94,25 @@ async def identify(
             viewer, device = found
             return Visitor(viewer, device.device, device.read_only)
     log.warning("drive: credentials refused, from %s", address)
+    subject = neighbourhood(address)
     # Asked first: a client that is blocked already costs no write.
-    if throttle.allowed("drive-address", address, at) and await throttle.count_failure(
-        "drive-address", address, at
+    if throttle.allowed("drive-address", subject, at) and await throttle.count_failure(
+        "drive-address", subject, at
     ):
         return _challenge(language)
     refused = error(429, _TOO_OFTEN, language)
     return Answer(429, (*refused.headers, (b"retry-after", b"900")), refused.body)
+
+
+def neighbourhood(address: str) -> str:
+    """Return what failures are counted by: an IPv6 client owns a whole /64."""
+    try:
+        parsed = ipaddress.ip_address(address.partition("%")[0])
+    except ValueError:
+        return "?"
+    if parsed.version == 4:
+        return str(parsed)
+    return str(ipaddress.ip_network((parsed, 64), strict=False))
 
 
 def _challenge(language: str) -> Answer:

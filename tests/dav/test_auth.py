@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from appliance.dav.auth import credentials, is_private
+from appliance.dav.auth import credentials, is_private, neighbourhood
 
 
 def basic(pair: bytes) -> bytes:
@@ -69,3 +69,9 @@ def test_a_password_travels_over_tls_or_not_at_all(
     address: str, scheme: str, public: str, private: bool
 ) -> None:
     assert is_private(address, scheme, public_scheme=public) is private
+
+
+def test_an_ipv6_client_does_not_escape_by_changing_its_own_half() -> None:
+    assert neighbourhood("2001:db8::1") == neighbourhood("2001:db8::ffff:1") == "2001:db8::/64"
+    assert neighbourhood("10.0.0.1") != neighbourhood("10.0.0.2")
+    assert neighbourhood("no address\n") == "?"

@@ -105,6 +105,7 @@ class World:
     client_ids: dict[str, int] = field(default_factory=dict)
     client_uids: dict[str, str] = field(default_factory=dict)
     documents: list[Row] = field(default_factory=list)
+    pid: int = 0
     numbers: Iterator[int] = field(default_factory=lambda: iter(range(1, 10**9)))
 
     @property
@@ -355,6 +356,7 @@ def served(world: World) -> Iterator[World]:
                     log = (world.settings.data_dir / "dav.log").read_text()
                     raise RuntimeError(f"the drive did not start:\n{log}") from None
                 time.sleep(0.05)
+        world.pid = process.pid
         yield world
     finally:
         process.terminate()
