@@ -179,6 +179,12 @@ def demo(
     type=click.Path(path_type=Path, dir_okay=False),
     help="Write the signing certificate (PEM) here, so that a client can pin it.",
 )
+@click.option(
+    "--state",
+    "directory",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Keep key, messages and tokens here, so that a restart is the same SPV.",
+)
 def simulator(**options: Any) -> None:
     """Run a fake SPV that behaves like ANAF's, for any client of it."""
     from appliance import simulator as room

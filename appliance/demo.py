@@ -89,7 +89,8 @@ def run_demo(
     settings = _settings(data, portal_port, drive_port, spv_port)
     for port in (portal_port, drive_port, spv_port):
         _require_free(port)
-    (data / "demo.json").unlink(missing_ok=True)
+    for name in ("demo.json", "simulator.json"):
+        (data / name).unlink(missing_ok=True)
     config_file = data / "arhivar.toml"
     config_file.write_text(config.dump(settings), encoding="utf-8")
     console = Console()
@@ -107,7 +108,7 @@ def run_demo(
 
     with Supervisor({"ARHIVAR_CONFIG": str(config_file)}, data / "log") as children:
         children.start("simulator", simulator)
-        _wait_for_port(children, "simulator", spv_port)
+        _wait(children, "simulator", (data / "simulator.json").exists)
         if not settings.vault_key_file.exists():
             keys.create(settings.vault_key_file)
         migrate(settings)
@@ -370,14 +371,20 @@ def _print_table(
     console: Console, settings: Settings, spv_port: int, logins: Iterable[Mapping[str, Any]]
 ) -> None:
     console.print(f"portal  {settings.web_url}")
-    console.print(f"drive   {settings.dav_url}")
-    console.print(f"SPV     http://localhost:{spv_port} (simulated)")
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
-    for heading in ("e-mail", "password", "role", "client", "drive password"):
-        table.add_column(heading, no_wrap=heading != "client", overflow="fold")
+    console.print(f"drive   {settings.dav_url}   (WebDAV; the user is the e-mail)")
+    console.print(f"SPV     http://localhost:{spv_port}   (simulated)")
+    # Two narrow tables: a password that a terminal cuts off is worth nothing.
+    people = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    for heading in ("e-mail", "password for the portal", "role"):
+        people.add_column(heading, no_wrap=True)
+    people.add_column("of")
+    drive = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    for heading in ("e-mail", "password for the drive"):
+        drive.add_column(heading, no_wrap=True)
     for login in logins:
-        table.add_row(
-            login["email"], login["password"], login["role"], login["client"] or "–",
-            login["drive_password"],
-        )  # fmt: skip
-    console.print(table)
+        people.add_row(login["email"], login["password"], login["role"], login["client"] or FIRM)
+        drive.add_row(login["email"], login["drive_password"])
+    console.print()
+    console.print(people)
+    console.print()
+    console.print(drive)

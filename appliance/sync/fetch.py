@@ -61,7 +61,7 @@ async def _watch(console: Console, chosen: list[ClientRow]) -> bool:
                TimeElapsedColumn())  # fmt: skip
     with Progress(*columns, console=console) as progress:
         bar_of = {client.id: progress.add_task(client.name, total=None) for client in chosen}
-        pdf_bar = progress.add_task("PDF", total=None)
+        pdf_bar = progress.add_task("PDF", total=None, visible=False)
         most_pdfs, before, still = 0, None, 0.0
         while True:
             now = []
@@ -73,7 +73,12 @@ async def _watch(console: Console, chosen: list[ClientRow]) -> bool:
                 now.append((settled, total))
             pdfs = await jobs.waiting("render")
             most_pdfs = max(most_pdfs, pdfs)
-            progress.update(pdf_bar, completed=most_pdfs - pdfs, total=most_pdfs or None)
+            progress.update(
+                pdf_bar,
+                completed=most_pdfs - pdfs,
+                total=most_pdfs or None,
+                visible=most_pdfs > 0,
+            )
             due = await jobs.due(datetime.now(UTC))
             if due == 0:
                 return False
@@ -86,15 +91,19 @@ async def _watch(console: Console, chosen: list[ClientRow]) -> bool:
 
 
 async def _report(console: Console, chosen: list[ClientRow], stalled: bool) -> int:
-    table = Table(box=None, padding=(0, 2, 0, 0))
+    states_of = {client.id: await messages.progress(client.id) for client in chosen}
+    columns = [
+        state
+        for state in _COLUMNS
+        if state is MessageState.ARCHIVED or any(states[state] for states in states_of.values())
+    ]
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
     table.add_column("client")
-    for heading in ("archived", "notices", "queued", "expired", "not allowed", "quarantined"):
-        table.add_column(heading, justify="right")
-    trouble = stalled
+    for state in columns:
+        table.add_column(state.replace("_", " "), justify="right", no_wrap=True)
     for client in chosen:
-        states = await messages.progress(client.id)
-        table.add_row(client.name, *(str(states[state]) for state in _COLUMNS))
-        trouble |= any(states[state] for state in _TROUBLE)
+        table.add_row(client.name, *(str(states_of[client.id][state]) for state in columns))
+    trouble = stalled or any(states[state] for states in states_of.values() for state in _TROUBLE)
     console.print(table)
     for client in chosen:
         listing = await jobs.latest("list", client.uid)
