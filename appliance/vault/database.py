@@ -298,16 +298,15 @@ class Database:
         )
 
     def _salt(self, subject: bytes, *, make: bool = False) -> bytes:
-        if make:
-            with _transaction(self._shred):
-                self._shred.execute(
-                    "INSERT OR IGNORE INTO salt (subject, salt) VALUES (?, ?)",
-                    (subject, os.urandom(32)),
-                )
         row = self._shred.execute("SELECT salt FROM salt WHERE subject = ?", (subject,)).fetchone()
-        if row is None:
+        if row is not None:
+            return bytes(row[0])
+        if not make:
             raise SealBroken
-        return bytes(row[0])
+        salt = os.urandom(32)
+        with _transaction(self._shred):
+            self._shred.execute("INSERT INTO salt (subject, salt) VALUES (?, ?)", (subject, salt))
+        return salt
 
     def _prepare(self, at: datetime) -> None:
         with self.transaction():

@@ -9,8 +9,9 @@
 Each GET carries `Arhivar-Cif`, a CIF that a person gave to a grant; `cif=` must
 be the same. The vault answers itself, with `Arhivar-Reason`: 403 unmapped,
 cif-mismatch or refused; 429 rate, list-quota or message-quota, with
-Retry-After; 503 needs-authorisation; 502 unreachable. Everything else is
-ANAF's answer as it came, of its headers only those listed here.
+Retry-After; 503 needs-authorisation, or busy with Retry-After when the disk takes
+no more; 502 unreachable. Everything else is ANAF's answer as it came, of its
+headers only those listed here.
 """
 
 from __future__ import annotations
@@ -127,6 +128,8 @@ class Gateway:
             return Answer.refusal(
                 502, error.sentence, Arhivar_Reason="unreachable", Retry_After="60"
             )
+        except Busy as error:
+            return Answer.refusal(503, error.sentence, Arhivar_Reason="busy", Retry_After="5")
 
     async def hello(self, grant: str) -> int:
         """Make ANAF's own test call with the grant's token and return its status.

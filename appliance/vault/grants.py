@@ -197,6 +197,8 @@ class Grants:
                 )
             )
         with self._db.transaction() as connection:
+            if grant is not None and self._state(grant) == "revoked":
+                grant = None  # revoked while the browser was away: what was erased stays erased
             if grant is None and pair.serial:
                 row = connection.execute(
                     "SELECT uid FROM spv_grant WHERE serial = ? AND state <> 'revoked' "
@@ -555,6 +557,9 @@ class Grants:
                 "there is no such SPV authorisation; reload the page",
             )
         )
+
+    def _state(self, uid: str) -> str:
+        return str(self._row(uid, revoked=True)["state"])
 
     def _rows(self, query: str, *values: object) -> Iterable[dict[str, Any]]:
         cursor = self._db.durable.execute(query, values)

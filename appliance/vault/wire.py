@@ -13,6 +13,7 @@ import json
 import logging
 import socket
 import struct
+import sys
 import traceback
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection
 from dataclasses import dataclass, field
@@ -92,7 +93,9 @@ class Server:
         self._closing = False
 
     async def start(self, listener: socket.socket) -> None:
-        self._server = await asyncio.start_unix_server(self._connected, sock=listener)
+        # Python 3.13 would remove the file at the end, systemd's as well; who bound it does that.
+        keep: dict[str, Any] = {"cleanup_socket": False} if sys.version_info >= (3, 13) else {}
+        self._server = await asyncio.start_unix_server(self._connected, sock=listener, **keep)
 
     async def close(self, seconds: float) -> None:
         """Take no more requests, let those under way end, cut what is left."""

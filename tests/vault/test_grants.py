@@ -488,6 +488,17 @@ async def test_a_refresh_that_ends_after_the_revocation_leaves_nothing(
     assert count == 0
 
 
+async def test_a_grant_revoked_while_the_browser_was_away_stays_revoked(world: World) -> None:
+    uid = await world.authorise()
+    _, state = world.grants.begin("session", requested_by="ana", grant=uid, at=world.now)
+    world.grants.revoke(uid, by="ana", at=world.now)
+    other = await world.grants.finish("session", state, code=Secret("c"), error=None, at=world.now)
+    assert other != uid
+    assert bytes.fromhex(uid) not in world.database.salted()
+    with pytest.raises(NotFound):
+        await world.grants.access(uid, at=world.now)
+
+
 async def test_the_last_cif_that_a_person_confirmed_is_served_first(
     world: World, anaf: Anaf
 ) -> None:
