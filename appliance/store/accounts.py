@@ -30,6 +30,7 @@ DRIVE_PASSWORD_LASTS = timedelta(days=400)
 MOST_DRIVE_PASSWORDS = 20
 SYSTEM = "system"  # the actor of what no person did
 
+_DRIVE_PASSWORD = re.compile(r"arh1_([a-z2-7]{8})_([a-z2-7]{32})", re.ASCII)
 _EMAIL = re.compile(r"[^@\s\x00-\x1f\x7f]+@[^@\s\x00-\x1f\x7f]+")
 
 
@@ -412,9 +413,8 @@ async def viewer_for_drive_password(
 def _check_drive_password(
     email: str, password: str, at: datetime
 ) -> tuple[Viewer, DrivePassword] | None:
-    parts = password.strip().lower().split("_")
-    well_formed = len(parts) == 3 and parts[0] == "arh1"
-    public_id, secret = (parts[1], parts[2]) if well_formed else ("", password)
+    parts = _DRIVE_PASSWORD.fullmatch(password.strip().lower())
+    public_id, secret = parts.groups() if parts else ("", password)
     rows = fetch_now(
         f"{_DRIVE} WHERE public_id = ? AND revoked_at IS NULL AND expires_at > ?",
         [public_id, to_text(at)],
@@ -528,11 +528,11 @@ def _actor(by: Viewer | None) -> str:
 
 
 def _link_hash(token: str) -> str:
-    return hashlib.sha256(b"link" + token.encode("utf-8", "surrogateescape")).hexdigest()
+    return hashlib.sha256(b"link" + token.encode("utf-8", "surrogatepass")).hexdigest()
 
 
 def _drive_hash(secret: str) -> str:
-    text = b"drive" + secret.encode("utf-8", "surrogateescape")
+    text = b"drive" + secret.encode("utf-8", "surrogatepass")
     return hmac.new(ENGINE.portal_key(), text, hashlib.sha256).hexdigest()
 
 
