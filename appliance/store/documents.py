@@ -25,6 +25,7 @@ from appliance.core.lifecycle import Action, decide
 from appliance.core.roles import FIRM_ROLES, DocumentFacts, Kind, Role, Status, Viewer
 from appliance.core.sentence import Sentence
 from appliance.core.times import from_text, to_text
+from appliance.core.tree import ALIAS_LASTS
 from appliance.store import audit, clients, periods, tables
 from appliance.store.accounts import SYSTEM
 from appliance.store.engine import Row, execute, execute_many, fetch, joined
@@ -55,7 +56,6 @@ __all__ = [
     "take",
 ]
 
-ALIAS_LASTS = timedelta(minutes=10)
 MOST_PER_PAGE = 200
 # Up to so many clients a list is merged from one index range of each.
 _MOST_MERGED = 200
