@@ -29,7 +29,7 @@ async def test_an_account_is_found_however_its_address_is_spelled(store: engine.
 
 
 @pytest.mark.parametrize(
-    "email", ["", "ana", "a@b@c", "a b@c", "a@b\n", "\x00@b", "a" * 250 + "@b.ro"]
+    "email", ["", "ana", "a@b@c", "a b@c", "a\n@b", "\x00@b", "a" * 250 + "@b.ro"]
 )
 async def test_what_is_no_address_gets_no_account(store: engine.Store, email: str) -> None:
     with pytest.raises(BadInput):

@@ -166,7 +166,8 @@ async def main():
     async with engine.open_store(Settings(data_dir=Path(sys.argv[1]))):
         print("ready", flush=True)
         sys.stdin.readline()
-        while taken := await jobs.lease(3, datetime(2026, 11, 24, 12, tzinfo=UTC), 600, ["message"]):
+        noon = datetime(2026, 11, 24, 12, tzinfo=UTC)
+        while taken := await jobs.lease(3, noon, 600, ["message"]):
             print(*(job.object_uid for job in taken))
 
 asyncio.run(main())
