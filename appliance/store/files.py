@@ -23,7 +23,7 @@ import secrets
 import shutil
 import stat
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from io import BufferedReader
@@ -47,6 +47,7 @@ _UID = re.compile(r"[0-9a-z](?:[0-9a-z-]{0,62}[0-9a-z])?")
 _MONTH = re.compile(r"[0-9]{4}/(?:0[1-9]|1[0-2])")
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 _BROKEN = frozenset({errno.EIO, errno.EROFS})
+_AT_ONCE = 32
 _NOFOLLOW = os.O_NOFOLLOW | os.O_CLOEXEC
 
 
@@ -329,8 +330,17 @@ class Archive:
 
 def _fill(temporary: Path, files: Mapping[str, bytes]) -> None:
     temporary.mkdir(0o700)
-    for name, data in files.items():
-        _write_file(temporary / name, data)
+    names = list(files)
+    for start in range(0, len(names), _AT_ONCE):
+        # Written before the first of them is fsynced, so that the file system
+        # commits them together; not all of any number, for they are open.
+        with ExitStack() as opened:
+            handles = [
+                opened.enter_context(_written(temporary / name, files[name]))
+                for name in names[start : start + _AT_ONCE]
+            ]
+            for handle in handles:
+                os.fsync(handle)
     _open_to_group(temporary)
     _fsync(temporary)
 
@@ -342,13 +352,20 @@ def _open_to_group(folder: Path) -> None:
 
 
 def _write_file(path: Path, data: bytes) -> None:
+    with _written(path, data) as handle:
+        os.fsync(handle)
+
+
+@contextmanager
+def _written(path: Path, data: bytes) -> Iterator[int]:
+    """Open a new file that holds the data, still to be fsynced."""
     handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | _NOFOLLOW, 0o400)
     try:
         view = memoryview(data)
         while view:
             view = view[os.write(handle, view) :]
         os.fchmod(handle, FILE_MODE)
-        os.fsync(handle)
+        yield handle
     finally:
         os.close(handle)
 

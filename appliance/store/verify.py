@@ -469,6 +469,7 @@ class _Check:
                 yield _problem("stray", where)
             elif self._age(path) > IN_FLIGHT:
                 yield _problem("old_temporary", where)
+        yield from self._quarantine()
         unknown: list[Folder] = []
         for chunk in _chunks(self.archive.folders(), _CHUNK):
             known = self._known(folder.uid for folder in chunk)
@@ -480,6 +481,17 @@ class _Check:
                 if str(folder) in known or self._in_flight(folder):
                     continue
                 yield _problem("extra_folder", str(folder))
+
+    def _quarantine(self) -> Iterator[Problem]:
+        held = self.archive.root / QUARANTINE
+        for path in sorted(held.iterdir()) if held.is_dir() else ():
+            if path.name.startswith(TEMPORARY) or self._age(path) < IN_FLIGHT:
+                continue
+            if not self.db.execute(
+                "SELECT 1 FROM message WHERE uid = ? AND state IN ('quarantined', 'queued')",
+                (path.name,),
+            ).fetchone():
+                yield _problem("stray", f"{QUARANTINE}/{path.name}")
 
     def _known(self, uids: Iterable[str]) -> set[str]:
         values = list(uids)

@@ -121,7 +121,8 @@ async def test_a_line_that_cannot_be_read_is_kept_and_stops_nothing(world: World
     await world.receive(world.alfa, 1)
     path = decisions.write_day(world.settings, TODAY)
     path.chmod(0o640)
-    broken = b'{"half": \xff\n[]\n{"type":"event"}\n{"type":"strange","uid":"x"}\n{"type":"event","x":1.5}\n'
+    broken = b'{"half": \xff\n[]\n{"type":"event"}\n{"type":"strange","uid":"x"}\n'
+    broken += b'{"type":"event","x":1.5}\n'
     path.write_bytes(broken + path.read_bytes())
     decisions.write_day(world.settings, TODAY)
     assert b"half" in path.read_bytes()

@@ -235,6 +235,17 @@ def test_a_derived_file_is_replaced_whole_and_an_original_never(archive: Archive
     assert write(archive) == FACTS
 
 
+def test_many_attachments_need_no_more_open_files(archive: Archive) -> None:
+    many = {f"anexa-{number}.txt": b"x" for number in range(120)}
+
+    def work() -> None:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (100, 100))
+        archive.write_document(CLIENT, MONTH, UID, many, FACTS)
+
+    assert in_a_child(work) == 0
+    assert content(archive) == {**many, "manifest.json": canonical(FACTS)}
+
+
 def test_quarantine_keeps_the_zip_apart_from_every_client(archive: Archive) -> None:
     archive.quarantine("message-1", b"PK", {"cif": "123"})
     archive.quarantine("message-1", b"PK", {"cif": "123"})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import shutil
 import sqlite3
@@ -214,6 +215,8 @@ async def test_a_quarantined_message_must_have_its_zip(world: World) -> None:
     assert found(world) == {("missing_file", f"quarantine/{message.uid}/message.zip")}
     world.archive.quarantine(message.uid, b"PK", {})
     assert found(world) == set()
+    world.archive.quarantine("unknown", b"PK", {})
+    assert found(world) == {("stray", "quarantine/unknown")}
 
 
 @pytest.mark.parametrize(
@@ -306,6 +309,28 @@ async def test_it_writes_nothing_and_runs_beside_an_open_transaction(world: Worl
         await execute("UPDATE client SET name = 'Alfa'")
         assert check(world.settings, deep=True, at=LATER) == []
     assert {p: p.lstat().st_mtime_ns for p in world.archive.root.rglob("*")} == before
+
+
+async def test_a_check_in_the_middle_of_the_work_finds_no_problem(world: World) -> None:
+    working = True
+
+    def look_again_and_again() -> list[list[Problem]]:
+        seen = [check(world.settings, deep=True, at=datetime.now(UTC))]
+        while working:
+            seen.append(check(world.settings, deep=True, at=datetime.now(UTC)))
+        return seen
+
+    looking = asyncio.create_task(asyncio.to_thread(look_again_and_again))
+    try:
+        for number in range(25):
+            uid = await world.receive(world.alfa, number, datetime.now(UTC))
+            await world.act(uid, Action.APPROVE, world.ana, Status.PENDING)
+            decisions.write_due(world.settings, datetime.now(UTC))
+    finally:
+        working = False
+        seen = await looking
+    assert len(seen) > 3
+    assert [problems for problems in seen if problems] == []
 
 
 def test_a_database_that_is_none_is_a_problem_and_no_error(tmp_path: Path) -> None:
