@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterable
 from itertools import chain
 
 from appliance.core import tree
@@ -10,6 +11,7 @@ from appliance.core.errors import BadInput
 from appliance.core.sentence import Sentence
 from appliance.dav import multistatus
 from appliance.dav.exchange import XML, Answer, Request, error
+from appliance.dav.multistatus import Item
 from appliance.dav.resources import Resources
 
 _AT_ONCE = 500  # members rendered before other requests get their turn
@@ -29,7 +31,9 @@ async def propfind(request: Request, resources: Resources) -> Answer:
         return error(404, ABSENT, resources.language)
     if depth is None and node.item.collection:
         return error(403, _INFINITE, resources.language, "propfind-finite-depth")
-    items = [node.item] if depth != 1 else chain([node.item], resources.members(node))
+    items: Iterable[Item] = [node.item]
+    if depth == 1 and node.item.collection:
+        items = chain(items, resources.members(node))
     parts: list[bytes] = []
     for part in multistatus.render_parts(asked, items, size=_AT_ONCE):
         if parts:

@@ -68,7 +68,9 @@ class Resources:
                 return None
             return self._above(place, client)
         node = self._document(place, client) or self._notice(place, client)
-        return self._file(node, place.file) if node and place.file else node
+        if node is None:
+            return None
+        return self._file(node, place.file) if place.file else self._with_newest(node)
 
     def members(self, node: Node) -> Iterator[Item]:
         """Yield the members of a collection."""
@@ -146,6 +148,15 @@ class Resources:
                 place = replace(node.place, file=file.shown_name)
                 return replace(node, place=place, item=self._file_item(place, file), file=file)
         return None
+
+    def _with_newest(self, node: Node) -> Node:
+        """Date the folder by its newest file: a Mac lists it again only when its date moves.
+
+        The PDF arrives after the document and is replaced without a change of it.
+        """
+        newest = max((file.created_at for file in self._files(node)), default="")
+        item = node.item
+        return replace(node, item=item._replace(modified=max(item.modified, newest)))
 
     @staticmethod
     def _collection(place: Place, created: str, modified: str) -> Item:

@@ -103,6 +103,26 @@ def test_a_listing_without_end_is_refused_and_a_file_has_no_depth(
     assert world.ask("PROPFIND", row.path(f"{row.name}.xml"), "ana", **headers).status == 207
 
 
+@pytest.mark.parametrize("depth", ["0", "1"])
+def test_a_file_has_no_members(world: World, depth: str) -> None:
+    row = world.add()
+    path = row.path(f"{row.name}.xml")
+    assert world.listing(path, "ana", depth).hrefs == [path]
+
+
+def test_a_folder_gets_a_new_date_with_its_newest_file(world: World) -> None:
+    row = world.add()
+    before = world.listing(row.path(), "ana", "0").body
+    world.sql(
+        "UPDATE document_file SET created_at = '2026-11-20T10:00:00.000000Z' WHERE role = 'pdf'"
+        " AND document = (SELECT id FROM document WHERE uid = ?)",
+        row.uid,
+    )
+    after = world.listing(row.path(), "ana", "0").body
+    assert b"Fri, 20 Nov 2026 10:00:00 GMT" in after
+    assert before != after
+
+
 def test_a_depth_of_another_kind_is_wrong(world: World) -> None:
     assert world.ask("PROPFIND", "/", "ana", Depth="2").status == 400
 
