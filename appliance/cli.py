@@ -285,8 +285,10 @@ def audit() -> None:
 def audit_verify() -> int:
     """Recompute the chain; exit 1 and name every break."""
     from appliance.store import audit as room
+    from appliance.store import decisions
 
-    breaks = room.verify(_settings_as("sync").database_path)
+    settings = _settings_as("sync")
+    breaks = room.verify(settings.database_path, anchors=decisions.anchors(settings.archive_dir))
     for found in breaks:
         click.echo(str(found))
     if not breaks:
