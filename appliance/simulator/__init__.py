@@ -25,7 +25,7 @@ from appliance.simulator.oauth import Authority
 from appliance.simulator.signing import Signer
 from appliance.simulator.state import SERIAL, Limits, State
 
-__all__ = ["Limits", "Simulator", "serve"]
+__all__ = ["Limits", "Signer", "Simulator", "configured", "listen", "serve"]
 
 
 def _utc_now() -> datetime:
@@ -48,10 +48,11 @@ class Simulator:
         *,
         directory: Path | None = None,
         limits: Limits | None = None,
+        signer: Signer | None = None,
     ) -> None:
         if directory is not None:
             directory.mkdir(parents=True, exist_ok=True, mode=0o700)
-        signer = Signer.load(directory / "key.pem" if directory else None)
+        signer = signer or Signer.load(directory / "key.pem" if directory else None)
         self.state = State(
             seed=seed,
             invoices=invoices,

@@ -291,6 +291,8 @@ def _answers(slots: list[_Slot], anchor: datetime) -> list[Planned]:
     ]
     if not own:
         return []
+    first = CLIENTS[0].company.cif  # meets one of each
+    own.sort(key=lambda pair: pair[1].supplier.company.cif != first)
     planned = []
     count = max(1, len(slots) // 40)
     for turn in range(count):
@@ -311,7 +313,7 @@ def _answers(slots: list[_Slot], anchor: datetime) -> list[Planned]:
                 about=upload,
             )
         )
-        upload, slot = own[(turn * 11 + 3) % len(own)]
+        upload, slot = own[(turn * 11 + 1) % len(own)]
         seller = slot.supplier.company.cif
         errors = _ERROR_TEXTS[turn % len(_ERROR_TEXTS)]
         planned.append(

@@ -84,7 +84,7 @@ def test_no_signature_is_absent(real: Package) -> None:
     [
         ("invoice.zip", SignatureResult.VALID_UNKNOWN_CERTIFICATE, "unknown_certificate"),
         ("5004879752.zip", SignatureResult.VALID_UNKNOWN_CERTIFICATE, "unknown_certificate"),
-        # Both were edited by hand after ANAF signed them.
+        # Neither is, canonically, the document that ANAF signed.
         ("5004552043.zip", SignatureResult.INVALID, None),
         ("3828.zip", SignatureResult.INVALID, None),
     ],

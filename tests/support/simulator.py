@@ -7,14 +7,21 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 from hypercorn.asyncio import serve
 
-from appliance.simulator import Limits, Simulator, configured, listen
+from appliance.simulator import Limits, Signer, Simulator, configured, listen
 
 NOON = datetime(2026, 11, 24, 10, 0, tzinfo=UTC)  # 12:00 in Bucharest
+
+
+@cache
+def _signer() -> Signer:
+    """One key for all simulators of a test run; making one takes a tenth of a second."""
+    return Signer.load(None)
 
 
 class Clock:
@@ -58,7 +65,9 @@ def running_simulator(
 
     Without a `clock` its time is real.
     """
-    more = {"clock": clock} if clock is not None else {}
+    more: dict[str, Any] = {"clock": clock} if clock is not None else {}
+    if directory is None:
+        more["signer"] = _signer()
     simulator = Simulator(seed, invoices, documents, directory=directory, limits=limits, **more)
     listening = listen("127.0.0.1", port)
     url = f"http://127.0.0.1:{listening.getsockname()[1]}"
