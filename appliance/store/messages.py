@@ -142,6 +142,23 @@ async def explain(uid: str, problem: Sentence) -> None:
         )
 
 
+async def try_again(client_id: int, at: datetime) -> None:
+    """Make due now the jobs of the client's queued messages, and give one to each without."""
+    async with joined():
+        await execute(
+            "INSERT INTO job (kind, object_uid, state, next_attempt_at, created_at) "
+            "SELECT 'message', uid, 'queued', ?, ? FROM message "
+            "WHERE client = ? AND state = 'queued' ON CONFLICT DO NOTHING",
+            [to_text(at), to_text(at), client_id],
+        )
+        await execute(
+            "UPDATE job SET next_attempt_at = ? WHERE kind = 'message' AND state = 'queued' "
+            "AND next_attempt_at > ? AND object_uid IN "
+            "(SELECT uid FROM message WHERE client = ? AND state = 'queued')",
+            [to_text(at), to_text(at), client_id],
+        )
+
+
 async def progress(client_id: int | None = None) -> dict[MessageState, int]:
     """Return how many messages are in each state, of one client or of all."""
     if client_id is None:

@@ -121,7 +121,8 @@ async def file(filing: Filing, message: Message, archive: Archive, at: datetime)
     async with transaction():
         if isinstance(new, NewDocument):
             await documents.add(new, at=at)
-            await jobs.insert("render", new.uid, at)
+            if new.type != "unreadable":
+                await jobs.insert("render", new.uid, at)
         else:
             await notices.add(new, at)
 

@@ -24,6 +24,7 @@ from huey.serializer import Serializer
 TASK_NAME = "run_job"
 # Huey names a task after the module whose function it wraps (sync/service.py).
 _TASK = f"appliance.sync.service.{TASK_NAME}"
+_LARGEST = 2**63 - 1
 
 
 class JobNumbers(Serializer):  # type: ignore[misc]  # Huey has no types
@@ -34,11 +35,13 @@ class JobNumbers(Serializer):  # type: ignore[misc]  # Huey has no types
         return json.dumps({"job": int(job_id), "priority": int(message.priority or 0)}).encode()
 
     def _deserialize(self, data: bytes) -> Any:
-        value = json.loads(data)
+        """Return the message; `ValueError` for anything that `_serialize` does not write."""
+        value = json.loads(bytes(data[:200]))
         if not isinstance(value, dict) or value.keys() != {"job", "priority"}:
             raise ValueError("not a job number")
         job, priority = value["job"], value["priority"]
-        if type(job) is not int or type(priority) is not int:
+        # Not isinstance(): True is an int too.
+        if type(job) is not int or type(priority) is not int or not 0 < job <= _LARGEST:
             raise ValueError("not a job number")
         return Message(
             id=str(uuid.uuid4()),
@@ -49,6 +52,16 @@ class JobNumbers(Serializer):  # type: ignore[misc]  # Huey has no types
             args=(job,),
             kwargs={},
         )
+
+
+def discard(path: Path) -> None:
+    """Remove the file of the queues, before anything is opened.
+
+    What an earlier process left in it is leased in the job rows and fed again
+    when the lease ends; a file that is damaged or foreign is gone with it.
+    """
+    for suffix in ("", "-wal", "-shm", "-journal"):
+        path.with_name(path.name + suffix).unlink(missing_ok=True)
 
 
 def open_queue(path: Path, name: str) -> SqliteHuey:
@@ -67,4 +80,6 @@ def open_queue(path: Path, name: str) -> SqliteHuey:
         serializer=JobNumbers(),
         # A lost queue is refilled from the job rows, so it need not be durable.
         fsync=False,
+        # Of each thread's connection; a queue holds a few dozen numbers.
+        cache_mb=1,
     )

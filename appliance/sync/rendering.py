@@ -1,14 +1,15 @@
 """The processes that render PDFs: long-lived, apart from the rest, replaced when they break.
 
 A document that brings a renderer down (memory, time, a crash in a C library)
-takes that one process with it and nothing else; the caller gets `RendererDied`
-and parks the document.
+takes that one process with it and nothing else; the caller gets `RendererDied`.
+When sync is killed the kernel ends the renderers with it.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import ctypes
 import multiprocessing
 import os
 import resource
@@ -16,7 +17,7 @@ import signal
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 
-from appliance.core.errors import ArhivarError
+from appliance.core.errors import ArhivarError, Busy
 from appliance.core.sentence import Sentence
 from appliance.core.signature import Verdict
 
@@ -26,7 +27,7 @@ _DOCUMENTS_PER_PROCESS = 500
 
 
 class RendererDied(ArhivarError):
-    """The renderer broke or took too long over this document: park it with the reason."""
+    """The renderer broke or took too long over this document."""
 
 
 class Closing(Exception):
@@ -49,10 +50,14 @@ class Renderers:
         """Return the PDF of an invoice.
 
         Raises `DocumentRefused` for what cannot be read, `RendererDied` for
-        what breaks the renderer, `Closing` after `close()`.
+        what breaks the renderer, `Busy` when no renderer can be started, and
+        `Closing` after `close()`. Cancelled, it ends the process that renders.
         """
         renderer = await self._free.get()
         try:
+            if self._closing:
+                raise Closing
+            await renderer.start()
             return await renderer.render(xml, upload_id, message_id, verdict)
         except (BrokenProcessPool, TimeoutError, MemoryError) as error:
             renderer.end()
@@ -64,6 +69,11 @@ class Renderers:
                     "no PDF could be made of this document; its XML is whole and in its place",
                 )
             ) from error
+        except (Busy, asyncio.CancelledError):
+            renderer.end()
+            if self._closing:
+                raise Closing from None
+            raise
         finally:
             self._free.put_nowait(renderer)
 
@@ -73,41 +83,74 @@ class Renderers:
         for renderer in self._all:
             renderer.end()
 
+    def pids(self) -> list[int]:
+        """Return the ids of the processes that there are now."""
+        return [renderer.pid for renderer in self._all if renderer.pid]
+
 
 class _Renderer:
     """One process, started when it is first needed."""
 
     def __init__(self) -> None:
         self._pool: ProcessPoolExecutor | None = None
-        self._pid = 0
         self._rendered = 0
+        self.pid = 0
+
+    async def start(self) -> None:
+        """Have a process; raises `Busy` when the machine gives none."""
+        if self._rendered >= _DOCUMENTS_PER_PROCESS:
+            self.end()
+        if self._pool is not None:
+            return
+        # A forked child would inherit our event loop and sockets.
+        context = multiprocessing.get_context("spawn")
+        self._pool = ProcessPoolExecutor(
+            1, mp_context=context, initializer=_prepare, initargs=(os.getpid(),)
+        )
+        self._rendered = 0
+        try:
+            # It imports what it needs here, so that this time is nobody's document's.
+            self.pid = await asyncio.wait_for(
+                asyncio.wrap_future(self._pool.submit(_warm_up)), SECONDS
+            )
+        except (BrokenProcessPool, TimeoutError, OSError) as error:
+            raise Busy(
+                Sentence(
+                    "Nu poate porni niciun proces pentru PDF-uri. Verifică memoria serverului; "
+                    "se reîncearcă automat.",
+                    "no process for PDFs can be started; check the memory of the server, "
+                    "it is tried again by itself",
+                )
+            ) from error
 
     async def render(
         self, xml: bytes, upload_id: str | None, message_id: str | None, verdict: Verdict
     ) -> bytes:
-        if self._rendered >= _DOCUMENTS_PER_PROCESS:
-            self.end()
         if self._pool is None:
-            # A forked child would inherit our event loop and sockets.
-            context = multiprocessing.get_context("spawn")
-            self._pool = ProcessPoolExecutor(1, mp_context=context, initializer=_prepare)
-            self._rendered = 0
-            self._pid = await asyncio.wrap_future(self._pool.submit(os.getpid))
+            raise BrokenProcessPool("ended in the meantime")
         self._rendered += 1
         future = self._pool.submit(_render, xml, upload_id, message_id, verdict)
         return await asyncio.wait_for(asyncio.wrap_future(future), SECONDS)
 
     def end(self) -> None:
         pool, self._pool = self._pool, None
+        pid, self.pid = self.pid, 0
         if pool is None:
             return
-        if self._pid:
+        if pid:
             with contextlib.suppress(ProcessLookupError):
-                os.kill(self._pid, signal.SIGKILL)
+                os.kill(pid, signal.SIGKILL)
         pool.shutdown(wait=False, cancel_futures=True)
 
 
-def _prepare() -> None:
+_PR_SET_PDEATHSIG = 1  # prctl(2)
+
+
+def _prepare(parent: int) -> None:
+    # Nobody would read what we render when our parent was killed.
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent:
+        os._exit(1)
     # Ctrl-C in a terminal reaches every process of the group; our parent decides.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
@@ -115,8 +158,15 @@ def _prepare() -> None:
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
 
 
-def _render(xml: bytes, upload_id: str | None, message_id: str | None, verdict: Verdict) -> bytes:
+def _warm_up() -> int:
     # Imported here: WeasyPrint is for the renderers, not for the process that has the sockets.
+    from appliance.sync.pdf import render
+
+    assert render
+    return os.getpid()
+
+
+def _render(xml: bytes, upload_id: str | None, message_id: str | None, verdict: Verdict) -> bytes:
     from appliance.core import ubl
     from appliance.sync.pdf.render import render_invoice
 

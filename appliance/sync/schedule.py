@@ -1,28 +1,55 @@
-"""What sync does unasked: list every client daily, and write yesterday's decisions."""
+"""What sync does unasked: list every client daily, write decisions, tidy the archive."""
 
 from __future__ import annotations
 
 import asyncio
-from datetime import datetime, timedelta
+import logging
+from datetime import date, datetime, timedelta
 
 from appliance.config import Settings
 from appliance.core.times import BUCHAREST
 from appliance.store import clients, decisions, jobs
+from appliance.store.files import Archive
+
+logger = logging.getLogger(__name__)
+
+
+class Housekeeping:
+    """What is due by the clock; remembers the day of the last tidying."""
+
+    def __init__(self, settings: Settings, archive: Archive) -> None:
+        self._settings = settings
+        self._archive = archive
+        self._tidied: date | None = None
+
+    async def do(self, at: datetime) -> None:
+        """Do what is due; called every few seconds, and it never raises.
+
+        Whatever fails here is tried again the next time and does not stop the fetching.
+        """
+        for work in (queue_due_lists(self._settings, at), self._tidy(at)):
+            try:
+                await work
+            except Exception:
+                logger.exception("housekeeping failed; it is tried again")
+
+    async def _tidy(self, at: datetime) -> None:
+        """After every start and every midnight: yesterday's decisions, half-written folders."""
+        today = at.astimezone(BUCHAREST).date()
+        if self._tidied == today:
+            return
+        await asyncio.to_thread(decisions.write_due, self._settings, at)
+        # It looks at every folder's name, which takes a while in a large archive.
+        for path in await asyncio.to_thread(self._archive.sweep, at):
+            logger.info("removed %s, left by an interrupted write", path.name)
+        self._tidied = today
 
 
 async def queue_due_lists(settings: Settings, at: datetime) -> None:
-    """Queue a list job for every client with a CUI whose last one is older than the interval.
+    """Queue a list job for every client whose last one is older than the interval.
 
-    A second call finds the open job and adds none.
+    A second call finds the job and adds none; one that waits goes on waiting.
     """
     since = at - timedelta(hours=settings.sync_fetch_every_hours)
     for client_uid in await clients.not_listed_since(since):
         await jobs.insert("list", client_uid, at)
-
-
-async def write_decisions(settings: Settings, at: datetime) -> None:
-    """Write the decisions of the days that ended, once a day; today's follow at shutdown."""
-    yesterday = at.astimezone(BUCHAREST).date() - timedelta(days=1)
-    written = await asyncio.to_thread(decisions.days, settings.archive_dir)
-    if not written or written[-1].stem < yesterday.isoformat():
-        await asyncio.to_thread(decisions.write_due, settings, at)

@@ -1,13 +1,14 @@
 """The sync process: job rows in, Huey between, one event loop that does the work.
 
-The main thread waits for a signal. One thread runs the event loop with the
-store, the SPV client and the feeder; Huey's worker threads submit to it and
-wait, so as many jobs run at once as there are workers. PDFs have a queue and
-workers of their own, so that a rendering never delays a download.
+The main thread runs the event loop with the store, the SPV client and the
+feeder; Huey's worker threads submit to it and wait, so as many jobs run at once
+as there are workers. PDFs have a queue and workers of their own, so that a
+rendering never delays a download.
 
-On SIGTERM nothing new is taken, what runs is finished, the day's decisions are
-written, and the process ends. After `kill -9` the leases of what was running
-end within `LEASE_SECONDS` and the sweeper queues it again.
+On SIGTERM nothing new is taken; what runs may finish for a few seconds and is
+given back after that; the day's decisions are written, and the process ends.
+After `kill -9` the leases of what was running end within `LEASE_SECONDS` and
+the sweeper queues it again.
 """
 
 from __future__ import annotations
@@ -16,152 +17,242 @@ import asyncio
 import contextlib
 import logging
 import signal
-import threading
-from collections.abc import Coroutine
-from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from datetime import UTC, datetime
 from typing import Any
 
-from huey import SqliteHuey
+from huey.consumer import Consumer
 
 from appliance.config import Settings
+from appliance.core.errors import Busy
 from appliance.store import decisions, jobs
-from appliance.store.engine import open_store
+from appliance.store.engine import open_store, transaction
 from appliance.store.files import Archive
-from appliance.sync import queue, schedule, tasks
+from appliance.store.jobs import Job
+from appliance.sync import queue, tasks
 from appliance.sync.rendering import Renderers
-from appliance.sync.spv import SpvClient
+from appliance.sync.schedule import Housekeeping
+from appliance.sync.spv import SpvClient, discard_partials
 
 logger = logging.getLogger(__name__)
 
 FEED_SECONDS = 0.5
 LEASE_SECONDS = 45
-HOUSEKEEPING_SECONDS = 15  # a third of a lease: what runs is extended in time
-
-
-@dataclass
-class _Lane:
-    """One Huey queue: which kinds of job it takes and how many at once."""
-
-    name: str
-    kinds: tuple[str, ...]
-    workers: int
-    huey: SqliteHuey = field(init=False)
-    in_flight: set[int] = field(default_factory=set)
+KEEP_SECONDS = 15  # a third of a lease: what runs is extended in time
+HOUSEKEEPING_SECONDS = 15
+FINISH_SECONDS = 5  # what runs at SIGTERM has so long before it is given back
+_JOIN_SECONDS = 10
+# A few more than there are workers, so that none waits for the next turn.
+_FED_PER_WORKER = 4
 
 
 def serve(settings: Settings) -> None:
     """Run until SIGTERM or SIGINT."""
-    stop = threading.Event()
+    # Two lines for every job, and every PDF is a job.
+    logging.getLogger("huey").setLevel(logging.WARNING)
+    asyncio.run(_serve(settings))
+
+
+async def _serve(settings: Settings) -> None:
+    stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stop.set())
-    loop = asyncio.new_event_loop()
-    thread = threading.Thread(target=loop.run_forever, name="event-loop", daemon=True)
-    thread.start()
-    try:
-        _run(settings, loop, stop)
-    finally:
-        loop.call_soon_threadsafe(loop.stop)
-        thread.join(5)
-
-
-def _run(settings: Settings, loop: asyncio.AbstractEventLoop, stop: threading.Event) -> None:
-    def on_loop(work: Coroutine[Any, Any, Any]) -> Any:
-        return asyncio.run_coroutine_threadsafe(work, loop).result()
-
-    exit_stack = contextlib.AsyncExitStack()
-    on_loop(exit_stack.enter_async_context(open_store(settings)))
-    context = on_loop(_context(settings))
-    lanes = [
-        _Lane("messages", ("list", "message"), settings.sync_workers),
-        _Lane("pdf", ("render",), settings.sync_pdf_workers),
-    ]
-    consumers = [_consumer(lane, context, settings, on_loop) for lane in lanes]
-    for consumer in consumers:
-        consumer.start()
-    # Huey's consumers set handlers of their own; ours decide when this process ends.
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stop.set())
-    feeder = asyncio.run_coroutine_threadsafe(_feed(lanes, context), loop)
-    logger.info("ready")
-    try:
-        while not stop.wait(1):
-            if feeder.done():
-                feeder.result()  # a feeder that died takes the process along; it is started again
-    finally:
-        feeder.cancel()
-        for consumer in consumers:
-            consumer.stop(graceful=False)
-        context.renderers.close()
-        for consumer in consumers:
-            consumer.stop(graceful=True)
-        on_loop(_give_back(lanes))
-        decisions.write_due(settings, datetime.now(UTC))
-        on_loop(context.spv.close())
-        on_loop(exit_stack.aclose())
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    async with open_store(settings):
+        context = await _context(settings)
+        queue.discard(settings.queue_path)
+        lanes = [
+            Lane("messages", ("list", "message"), settings.sync_workers, context),
+            Lane("pdf", ("render",), settings.sync_pdf_workers, context),
+        ]
+        try:
+            for lane in lanes:
+                lane.start()
+            logger.info("ready")
+            await _until(stop, lanes, context)
+        finally:
+            await _end(lanes, context)
     logger.info("stopped")
+
+
+async def _until(stop: asyncio.Event, lanes: Sequence[Lane], context: tasks.Context) -> None:
+    """Keep everything going until asked to stop; whatever cannot go on takes the process along."""
+
+    async def keep(at: datetime) -> None:
+        await _keep(lanes, at)
+
+    house = Housekeeping(context.settings, context.archive)
+    running = [
+        asyncio.create_task(stop.wait()),
+        asyncio.create_task(_every(KEEP_SECONDS, keep)),
+        asyncio.create_task(_every(HOUSEKEEPING_SECONDS, house.do)),
+        *(asyncio.create_task(lane.feed()) for lane in lanes),
+    ]
+    try:
+        done, _ = await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
+        for task in done:
+            task.result()
+    finally:
+        for task in running:
+            task.cancel()
+        await asyncio.gather(*running, return_exceptions=True)
+
+
+async def _every(seconds: float, work: Callable[[datetime], Awaitable[None]]) -> None:
+    while True:
+        try:
+            await work(datetime.now(UTC))
+        except Busy as busy:
+            logger.warning("%s", busy)
+        await asyncio.sleep(seconds)
+
+
+async def _keep(lanes: Sequence[Lane], at: datetime) -> None:
+    """Extend the leases of what runs, and queue again what nobody holds any more."""
+    held = [job_id for lane in lanes for job_id in lane.running]
+    if held:
+        async with transaction():
+            for job_id in held:
+                await jobs.extend(job_id, at, LEASE_SECONDS)
+    for lane in lanes:
+        lane.check()
+    lost = await jobs.sweep(at)
+    if lost:
+        logger.info("%d jobs were begun and not ended; they are queued again", lost)
+
+
+async def _end(lanes: Sequence[Lane], context: tasks.Context) -> None:
+    for lane in lanes:
+        lane.close()
+    context.renderers.close()
+    running = [task for lane in lanes for task in lane.running.values()]
+    if running:
+        await asyncio.wait(running, timeout=FINISH_SECONDS)
+        for task in running:
+            task.cancel()  # `tasks.run` gives the job back
+        await asyncio.wait(running, timeout=FINISH_SECONDS)
+    for lane in lanes:
+        await asyncio.to_thread(lane.join)
+    try:
+        at = datetime.now(UTC)
+        for lane in lanes:
+            for job_id in lane.fed:
+                await jobs.give_back(job_id, at)
+        await asyncio.to_thread(decisions.write_due, context.settings, at)
+    except (Busy, OSError) as error:
+        # The next start finds the leases run out, and writes the day's decisions.
+        logger.warning("%s", error)
+    await context.spv.close()
 
 
 async def _context(settings: Settings) -> tasks.Context:
     settings.spool_dir.mkdir(parents=True, exist_ok=True)
+    discard_partials(settings.spool_dir)
     return tasks.Context(
         settings=settings,
         archive=Archive(settings.archive_dir),
         spv=SpvClient(settings.spv_socket, settings.spv_environment),
         renderers=Renderers(settings.sync_pdf_workers),
+        pinned=tasks.pinned_certificates(settings),
     )
 
 
-def _consumer(lane: _Lane, context: tasks.Context, settings: Settings, on_loop: Any) -> Any:
-    lane.huey = queue.open_queue(settings.queue_path, lane.name)
-    # What an earlier process left here is leased and will be fed again.
-    lane.huey.flush()
+class _Consumer(Consumer):  # type: ignore[misc]  # Huey has no types
+    """Workers without Huey's signal handlers: one process, two consumers, one who decides."""
 
-    @lane.huey.task(name=queue.TASK_NAME)  # type: ignore[untyped-decorator]  # Huey has no types
-    def run_job(job_id: int) -> None:
+    def _set_signal_handlers(self) -> None:
+        pass
+
+
+class Lane:
+    """One Huey queue with its workers: which kinds of job it takes, and how many at once.
+
+    Everything but `_run` and `_work` belongs to the event loop's thread.
+    """
+
+    def __init__(
+        self, name: str, kinds: tuple[str, ...], workers: int, context: tasks.Context
+    ) -> None:
+        self.name = name
+        self.kinds = kinds
+        self.running: dict[int, asyncio.Task[Any]] = {}
+        # Handed to Huey and not begun: since when.
+        self.fed: dict[int, float] = {}
+        self._workers = workers
+        self._context = context
+        self._loop = asyncio.get_running_loop()
+        self._room = asyncio.Event()
+        self._closing = False
+        huey = queue.open_queue(context.settings.queue_path, name)
+
+        @huey.task(name=queue.TASK_NAME)  # type: ignore[untyped-decorator]  # Huey has no types
+        def run_job(job_id: int) -> None:
+            asyncio.run_coroutine_threadsafe(self._run(job_id), self._loop).result()
+
+        self._enqueue = run_job
+        self._consumer = _Consumer(
+            huey, workers=workers, periodic=False, initial_delay=0.02, max_delay=0.25
+        )
+
+    def start(self) -> None:
+        self._consumer.start()
+
+    async def feed(self) -> None:
+        """Twice a second, and when there is room: lease what is due, hand its number to Huey."""
+        while True:
+            self._room.clear()
+            try:
+                wait = await self._feed_once(datetime.now(UTC))
+            except Busy as busy:
+                logger.warning("%s", busy)
+                wait = FEED_SECONDS
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._room.wait(), wait)
+
+    async def _feed_once(self, at: datetime) -> float:
+        """Feed and return how many seconds later there may be more."""
+        paused = (self._context.paused_until - at).total_seconds()
+        if paused > 0 and self.kinds != ("render",):
+            return min(paused, FEED_SECONDS)
+        room = self._workers * _FED_PER_WORKER - len(self.running) - len(self.fed)
+        leased = await jobs.lease(room, at, LEASE_SECONDS, self.kinds)
+        if leased:
+            since = time.monotonic()
+            # What is left behind by a failure in between is found by its lease.
+            self.fed.update((job.id, since) for job in leased)
+            await asyncio.to_thread(self._hand_over, leased)
+        return FEED_SECONDS
+
+    def _hand_over(self, leased: Sequence[Job]) -> None:
+        for job in leased:
+            self._enqueue(job.id, priority=job.priority)
+
+    async def _run(self, job_id: int) -> None:
+        if self._closing or job_id in self.running:
+            return
+        self.fed.pop(job_id, None)
+        task = asyncio.current_task()
+        assert task is not None
+        self.running[job_id] = task
         try:
-            on_loop(tasks.run(job_id, context))
+            await tasks.run(job_id, self._context)
         finally:
-            lane.in_flight.discard(job_id)
+            del self.running[job_id]
+            if len(self.fed) <= self._workers:
+                self._room.set()
 
-    lane.huey.run_job = run_job
-    return lane.huey.create_consumer(
-        workers=lane.workers,
-        periodic=False,
-        initial_delay=0.05,
-        max_delay=0.3,
-        check_worker_health=True,
-        graceful_signal="TERM",
-    )
+    def check(self) -> None:
+        """Start workers again that died, and forget what Huey lost: its lease ends by itself."""
+        self._consumer.check_worker_health()
+        too_old = time.monotonic() - LEASE_SECONDS
+        self.fed = {job_id: since for job_id, since in self.fed.items() if since > too_old}
 
+    def close(self) -> None:
+        """Take nothing more; what runs goes on."""
+        self._closing = True
+        self._consumer.stop(graceful=False)
 
-async def _feed(lanes: list[_Lane], context: tasks.Context) -> None:
-    """Twice a second: lease what is due and hand its number to Huey; keep what runs leased."""
-    next_housekeeping = datetime.min.replace(tzinfo=UTC)
-    while True:
-        at = datetime.now(UTC)
-        if at >= next_housekeeping:
-            next_housekeeping = at + timedelta(seconds=HOUSEKEEPING_SECONDS)
-            for job_id in [job_id for lane in lanes for job_id in lane.in_flight]:
-                await jobs.extend(job_id, at, LEASE_SECONDS)
-            await jobs.sweep(at)
-            await schedule.queue_due_lists(context.settings, at)
-            await schedule.write_decisions(context.settings, at)
-            await asyncio.to_thread(context.archive.sweep, at)
-        for lane in lanes:
-            # A few more than there are workers, so that none waits for the next turn.
-            room = lane.workers * 4 - len(lane.in_flight)
-            if room <= 0:
-                continue
-            for job in await jobs.lease(room, at, LEASE_SECONDS, lane.kinds):
-                lane.in_flight.add(job.id)
-                lane.huey.run_job(job.id, priority=job.priority)
-        await asyncio.sleep(FEED_SECONDS)
-
-
-async def _give_back(lanes: list[_Lane]) -> None:
-    """Queue again what was leased and not begun, so that the next start finds it at once."""
-    at = datetime.now(UTC)
-    for lane in lanes:
-        for job_id in list(lane.in_flight):
-            await jobs.give_back(job_id, at)
+    def join(self) -> None:
+        """Wait until the workers have ended. Not in the event loop's thread: they need it."""
+        self._consumer.shutdown_timeout = _JOIN_SECONDS
+        self._consumer.stop(graceful=True)

@@ -6,9 +6,12 @@ window with its margins, the pages and the spool file. It never sees a token.
 
 from __future__ import annotations
 
+import asyncio
+import errno
 import os
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+import secrets
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -17,7 +20,7 @@ from urllib.parse import urlencode
 import httpx
 
 from appliance.core import spv
-from appliance.core.errors import ArhivarError
+from appliance.core.errors import ArhivarError, Busy
 from appliance.core.sentence import Sentence
 
 WINDOW = timedelta(days=60)  # what ANAF keeps and lists
@@ -26,6 +29,9 @@ WINDOW = timedelta(days=60)  # what ANAF keeps and lists
 START_MARGIN = timedelta(minutes=5)
 END_MARGIN = timedelta(seconds=60)
 MAX_ZIP = 50 * 1024 * 1024
+# For a whole answer: one that trickles must not hold a worker for ever.
+CALL_SECONDS = 300
+_PARTIAL = ".partial"
 
 
 class Deferred(ArhivarError):
@@ -139,13 +145,7 @@ class SpvClient:
                 if len(body) > MAX_ZIP:
                     raise spv.SpvFault(spv.FaultKind.TRANSIENT, "more than 50 MB")
             data = spv.read_download(response.status_code, bytes(body))
-        partial = target.with_name(f".{target.name}.partial")
-        with partial.open("wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        partial.rename(target)
-        _fsync_directory(target.parent)
+        await asyncio.to_thread(_write_durably, target, data)
 
     async def report_cifs(self, cif: str, listing: Listing) -> None:
         """Tell the vault which CIFs the holder reaches; a person is offered them."""
@@ -160,12 +160,13 @@ class SpvClient:
         self, method: str, url: str, cif: str, json: object | None = None
     ) -> AsyncIterator[httpx.Response]:
         try:
-            async with self._http.stream(
-                method, url, headers={"Arhivar-Cif": cif}, json=json
-            ) as response:
+            async with (
+                asyncio.timeout(CALL_SECONDS),
+                self._http.stream(method, url, headers={"Arhivar-Cif": cif}, json=json) as response,
+            ):
                 _raise_refusal(response)
                 yield response
-        except httpx.TransportError as error:
+        except (httpx.HTTPError, httpx.StreamError, TimeoutError) as error:
             raise Deferred(
                 Sentence(
                     "Legătura cu SPV s-a întrerupt. Încercăm din nou singuri.",
@@ -213,6 +214,47 @@ _DEFERRED = {
         "ANAF does not answer; it is tried again without you",
     ),
 }
+
+
+def discard_partials(spool: Path) -> None:
+    """Remove the downloads that a killed process had not finished; for the start."""
+    for path in spool.glob(f".*{_PARTIAL}"):
+        path.unlink(missing_ok=True)
+
+
+def _write_durably(target: Path, data: bytes) -> None:
+    # A name of its own: a job whose lease ran out may be at work twice.
+    partial = target.with_name(f".{target.name}.{secrets.token_hex(4)}{_PARTIAL}")
+    with _disk_errors():
+        try:
+            descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+            with os.fdopen(descriptor, "wb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+            partial.rename(target)
+        except BaseException:
+            with suppress(OSError):
+                partial.unlink()
+            raise
+        _fsync_directory(target.parent)
+
+
+@contextmanager
+def _disk_errors() -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS):
+            raise
+        raise Busy(
+            Sentence(
+                "Nu mai este loc pe disc pentru descărcări sau discul nu poate fi scris. "
+                "Eliberează spațiu; se reîncearcă automat.",
+                "there is no room on the disk for downloads, or it cannot be written; "
+                "free some space, it is tried again by itself",
+            )
+        ) from error
 
 
 def _fsync_directory(path: Path) -> None:
