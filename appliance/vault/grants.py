@@ -54,7 +54,6 @@ class Access:
 
     token: Secret
     version: int
-    issued_at: datetime
 
 
 class Grants:
@@ -74,6 +73,7 @@ class Grants:
         self._now = now
         self._flights: dict[str, asyncio.Task[Access]] = {}
         self._unsaved: dict[str, tuple[int, TokenPair]] = {}
+        self._replaced: dict[str, datetime] = {}
 
     def recover(self, *, at: datetime) -> None:
         """Finish what a crash interrupted: apply kept pairs, shred what was revoked."""
@@ -298,7 +298,7 @@ class Grants:
         """
         row = self._row(uid)
         pair, version = self._pair(uid)
-        current = Access(pair.access, version, pair.issued_at)
+        current = Access(pair.access, version)
         lives = at < pair.access_expires_at
         if at < pair.due_at or (lives and not _may_refresh(row, at)):
             return current
@@ -310,15 +310,19 @@ class Grants:
             raise
 
     async def replace(self, uid: str, refused: Access, *, at: datetime) -> Access | None:
-        """ANAF answered 401: return another token, or None when a fresh one was refused.
+        """ANAF answered 401: return another token, or None when that was tried just now.
 
-        A pair that is a few minutes old is not renewed again; the fault lies elsewhere.
+        When the renewed token gets a 401 as well, the fault lies elsewhere (the
+        application, ANAF), and nothing is renewed for ten minutes.
         """
         pair, version = self._pair(uid)
         if version != refused.version:
-            return Access(pair.access, version, pair.issued_at)
-        if at - refused.issued_at < SECOND_TRY:
+            return Access(pair.access, version)
+        replaced_at = self._replaced.get(uid)
+        recent = replaced_at is not None and replaced_at <= at < replaced_at + SECOND_TRY
+        if recent and uid not in self._flights:
             return None
+        self._replaced[uid] = at
         return await self._renew(self._row(uid), version, at)
 
     def used(self, uid: str, *, at: datetime) -> None:
@@ -356,7 +360,7 @@ class Grants:
                 self._keep(uid, kept, kept_version, at=at)
             pair, current = self._pair(uid)
             if current != version:
-                return Access(pair.access, current, pair.issued_at)
+                return Access(pair.access, current)
             try:
                 try:
                     fresh = await self._server.refresh(self._registered(), pair, at=at)
@@ -367,7 +371,7 @@ class Grants:
                 raise
             self._keep(uid, fresh, version, at=at)
             pair, current = self._pair(uid)
-            return Access(pair.access, current, pair.issued_at)
+            return Access(pair.access, current)
 
     async def _refused(
         self, uid: str, pair: TokenPair, error: TokenRefused, at: datetime

@@ -1,4 +1,4 @@
-"""The vault as a process of its own, and what a neighbour says to it."""
+"""The vault in this process with a clock of ours, and as a process of its own."""
 
 from __future__ import annotations
 
@@ -7,17 +7,80 @@ import os
 import signal
 import sys
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import httpx
 
 from appliance.vault import keys
-from tests.support.anaf import CLIENT_ID, CLIENT_SECRET
+from appliance.vault.database import Database
+from appliance.vault.gateway import Gateway
+from appliance.vault.grants import Grants
+from appliance.vault.limits import Limits
+from appliance.vault.oauth import AuthorisationServer
+from appliance.vault.secret import Secret
+from appliance.vault.wire import Answer, Request
+from tests.support.anaf import CLIENT_ID, CLIENT_SECRET, Anaf
 
 RUNNER = "from appliance import config, vault; vault.serve(config.load())"
 LOGGING = "import logging; logging.basicConfig(level=logging.DEBUG); "
 CALLBACK = "https://arhivar.example/spv/callback"
+START = datetime(2026, 11, 24, 12, 0, tzinfo=UTC)
+CIF = "12345674"
+
+
+class World:
+    """One vault in this process; `now` is the clock and `restart()` a new process."""
+
+    def __init__(self, directory: Path, anaf: Anaf) -> None:
+        self.now = START
+        self.anaf = anaf
+        self.directory = directory / "vault"
+        keys.create(self.directory / "kek")
+        self.http = httpx.AsyncClient(trust_env=False)
+        self.restart()
+
+    def restart(self) -> None:
+        self.database = Database(self.directory, keys.load(self.directory / "kek", {}), at=self.now)
+        server = AuthorisationServer(f"{self.anaf.url}/anaf-oauth2/v1", self.http)
+        self.grants = Grants(self.database, server, self.directory, lambda: self.now)
+        self.grants.recover(at=self.now)
+        self.gateway = Gateway(
+            api_url=self.anaf.url,
+            environment="prod",
+            grants=self.grants,
+            limits=Limits(self.database, 1000),
+            http=self.http,
+            now=lambda: self.now,
+        )
+
+    async def authorise(self, grant: str | None = None) -> str:
+        self.grants.set_application(
+            CLIENT_ID, Secret(CLIENT_SECRET), CALLBACK, by="ana", at=self.now
+        )
+        _, state = self.grants.begin("session", requested_by="ana", grant=grant, at=self.now)
+        uid = await self.grants.finish(
+            "session", state, code=Secret("the-code"), error=None, at=self.now
+        )
+        self.grants.map_cif(CIF, uid, confirmed_by="ana", at=self.now)
+        return uid
+
+    async def list(self) -> Answer:
+        path = "/prod/FCTEL/rest/listaMesajeFactura"
+        request = Request("GET", path, f"zile=60&cif={CIF}", {"arhivar-cif": CIF}, b"", 0)
+        answer = await self.gateway(request)
+        if not isinstance(answer.body, bytes):
+            async for _ in answer.body:
+                pass
+        return answer
+
+    def used_token(self) -> str:
+        return str(self.anaf.calls[-1]["headers"]["authorization"]).removeprefix("Bearer ")
+
+    def state(self) -> str:
+        (grant,) = self.grants.status()["grants"]  # type: ignore[attr-defined]
+        return str(grant["state"])
 
 
 class VaultProcess:

@@ -123,16 +123,27 @@ async def test_the_romanian_prefix_of_a_cif_makes_no_difference(
     assert (await vault.list(f"RO {CIF}", asked=CIF)).status_code == 200
 
 
-async def test_a_401_for_a_fresh_token_is_passed_on_and_not_renewed_again(
+async def test_a_refused_token_is_renewed_once_and_the_call_repeated(
     vault: VaultProcess, anaf: Anaf
 ) -> None:
     await vault.enrolled(CIF)
     anaf.refused = set(anaf.issued)
+    answers = await asyncio.gather(*(vault.list(CIF) for _ in range(8)))
+    assert {answer.status_code for answer in answers} == {200}
+    assert len(anaf.refreshes) == 1
+
+
+async def test_when_every_token_gets_401_it_is_passed_on_and_nobody_insists(
+    vault: VaultProcess, anaf: Anaf
+) -> None:
+    await vault.enrolled(CIF)
+    anaf.api_status = 401
+    anaf.api_headers = [(b"www-authenticate", b"Bearer")]
     for _ in range(3):
         answer = await vault.list(CIF)
         assert answer.status_code == 401
         assert "www-authenticate" not in answer.headers
-    assert anaf.refreshes == []
+    assert len(anaf.refreshes) == 1
 
 
 async def test_without_a_token_that_lives_the_answer_is_503(
