@@ -626,19 +626,26 @@ async def counts(viewer: Viewer, *, only: Collection[int] | None = None) -> dict
     else:
         ids = clients.visible_clients(viewer)
     totals: dict[int, dict[Status, int]] = {client_id: {} for client_id in ids}
+    waiting: dict[int, dict[Status, Waiting]] = {client_id: {} for client_id in ids}
     rows = await fetch(
-        "SELECT client, status, SUM(documents) AS documents FROM folder "
-        "WHERE client IN (SELECT value FROM json_each(?)) GROUP BY client, status",
+        "SELECT client, status, SUM(documents) AS documents, "
+        "CASE WHEN status IN ('pending', 'rejected') THEN (SELECT MIN(received_at) FROM document "
+        "WHERE document.client = folder.client AND document.status = folder.status) END AS oldest "
+        "FROM folder WHERE client IN (SELECT value FROM json_each(?)) GROUP BY client, status "
+        "HAVING SUM(documents) > 0",
         [json.dumps(ids)],
     )
     for row in rows:
-        if row["documents"]:
-            totals[row["client"]][Status(row["status"])] = row["documents"]
+        client_id, status = row["client"], Status(row["status"])
+        totals[client_id][status] = row["documents"]
+        if row["oldest"] is not None and viewer.roles_at(client_id) & FIRM_ROLES:
+            oldest = from_text(row["oldest"]).date()
+            waiting[client_id][status] = Waiting(row["documents"], oldest)
     return {
         client_id: ClientCounts(
             client_id=client_id,
             seen=await _seen(viewer, client_id, totals[client_id]),
-            waiting=await _waiting(viewer, client_id, totals[client_id]),
+            waiting=waiting[client_id],
         )
         for client_id in ids
     }
@@ -661,23 +668,6 @@ async def _seen(viewer: Viewer, client_id: int, totals: Mapping[Status, int]) ->
         [client_id, *condition.values],
     )
     return {Status(row["status"]): row["documents"] for row in rows}
-
-
-async def _waiting(
-    viewer: Viewer, client_id: int, totals: Mapping[Status, int]
-) -> dict[Status, Waiting]:
-    if not viewer.roles_at(client_id) & FIRM_ROLES:
-        return {}
-    waiting = {}
-    for status in (Status.PENDING, Status.REJECTED):
-        if totals.get(status):
-            rows = await fetch(
-                "SELECT MIN(received_at) AS oldest FROM document WHERE client = ? AND status = ?",
-                [client_id, status.value],
-            )
-            oldest = from_text(rows[0]["oldest"]).date()
-            waiting[status] = Waiting(totals[status], oldest)
-    return waiting
 
 
 async def _view(condition: Condition) -> DocumentView:

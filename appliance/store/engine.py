@@ -6,7 +6,8 @@ keeps, per process,
 
 * one writer connection behind a lock. It is used only between the BEGIN
   IMMEDIATE and the COMMIT of `transaction()`, and only by the task that opened
-  it; tasks that want it next wait in line;
+  it; tasks that want it next wait in line. BEGIN and COMMIT, which wait for
+  other processes and for the disk, run in a thread of its own;
 * reader connections (`query_only`), one per thread, for everything else. A
   write that is not inside a transaction is refused.
 
@@ -242,7 +243,9 @@ class StoreEngine(SQLiteEngine):
         """Run one statement: on the writer inside the task's own transaction, else on a reader."""
         _refuse_inexact(values)
         if self.in_own_transaction():
-            return await self._on_writer(lambda: _fetch(self._writer, statement, values))
+            # At once, in this thread: behind BEGIN IMMEDIATE nothing waits for a lock or for
+            # the disk to sync, and a change of thread costs more than most statements.
+            return _fetch(self._writer, statement, values)
         self._opened()
         return await asyncio.get_running_loop().run_in_executor(
             self._reader_threads, self.run_now, statement, values
@@ -256,11 +259,8 @@ class StoreEngine(SQLiteEngine):
         if not self.in_own_transaction():
             raise WriteOutsideTransaction("executemany outside transaction()")
 
-        def work() -> None:
-            with _translated():
-                self._writer.executemany(statement, prepared)
-
-        await self._on_writer(work)
+        with _translated():
+            self._writer.executemany(statement, prepared)
 
     def run_now(self, statement: str, values: Sequence[Any] = ()) -> list[Row]:
         """Run one reading statement in the calling thread and wait for it."""
