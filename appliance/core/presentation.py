@@ -313,6 +313,7 @@ class _Presenter:
 
     def party(self, role: str, party: Party) -> Card:
         name = party.legal_name or party.name or party.trading_name
+        contact = party.contact
         known_as = [text for text in (party.name, party.trading_name) if text != name]
         legal = party.legal_id.value if party.legal_id else ""
         trade_register = legal[:1] in ("J", "F", "C") and legal[1:2].isdecimal()
@@ -333,9 +334,10 @@ class _Presenter:
                 *(("identifier", self.identifier(one)) for one in party.identifiers),
                 ("creditor_id", party.creditor_id),
                 ("", party.legal_form),
-                ("contact", party.contact.name),
-                ("telephone", party.contact.telephone),
-                ("email", party.contact.email),
+                (
+                    "contact",
+                    " · ".join(filter(None, (contact.name, contact.telephone, contact.email))),
+                ),
                 ("endpoint", self.identifier(party.endpoint)),
             ),
         )
@@ -345,10 +347,10 @@ class _Presenter:
             filter(None, (address.postal_code, codelists.city(address.city, address.country)))
         )
         region = codelists.subdivision(address.subdivision, self.language)
-        place = ", ".join(filter(None, (town, region)))
         country = codelists.country(address.country, self.language)
+        place = ", ".join(filter(None, (town, region, country)))
         return "\n".join(
-            filter(None, (address.street, address.additional_street, address.line, place, country))
+            filter(None, (address.street, address.additional_street, address.line, place))
         )
 
     def others(self) -> tuple[Card, ...]:
@@ -598,8 +600,6 @@ LABELS = {
         "identifier": ("Identificator", "Identifier"),
         "creditor_id": ("Creditor SEPA", "SEPA creditor"),
         "contact": ("Contact", "Contact"),
-        "telephone": ("Telefon", "Telephone"),
-        "email": ("E-mail", "E-mail"),
         "endpoint": ("Adresă electronică", "Electronic address"),
         "delivery_date": ("Data livrării", "Delivery date"),
         "location": ("Locul livrării", "Location"),

@@ -218,7 +218,7 @@ def test_a_romanian_address_is_written_as_on_an_envelope() -> None:
     presented = present(simple(supplier=Party(name="A", legal_name="A", address=address)))
 
     assert presented.supplier.fields[0].value == (
-        "Bd. Unirii nr. 1\n030167 Sector 3, București\nRomânia"
+        "Bd. Unirii nr. 1\n030167 Sector 3, București, România"
     )
 
 

@@ -36,6 +36,10 @@ from appliance.sync.pdf import typeface
 
 LARGEST_INPUT = 64 * 1024 * 1024
 
+# Millimetres, as invoice.css has them.
+_PAGE_WIDTH = 178
+_GUTTER = 10
+
 # Pango and fontconfig promise nothing about one font map in two threads.
 _one_at_a_time = threading.Lock()
 
@@ -57,6 +61,7 @@ def render_invoice(
     """
     press = _press()
     presented = presentation.present(invoice, language)
+    widths = _widths(presented)
     markup = press.template.render(
         p=presented,
         created=invoice.issue_date.isoformat() if invoice.issue_date else "",
@@ -65,7 +70,8 @@ def render_invoice(
         footer=_footer(presented, upload_id, message_id, verdict),
         identification=_identification(presented, upload_id, message_id),
         sentence=_capital(verdict.sentence.in_language(presented.language)) if verdict else "",
-        widths=_widths(presented),
+        widths={name: f"{value:.2f}" for name, value in widths.items()},
+        vat_alone=_vat_alone(presented, widths),
     )
     with _one_at_a_time:
         document = press.weasyprint.HTML(string=typeface.showable(markup), url_fetcher=press.refuse)
@@ -270,7 +276,7 @@ def _capital(sentence: str) -> str:
     return text if text.endswith(".") else f"{text}."
 
 
-def _widths(presented: Presented) -> dict[str, str]:
+def _widths(presented: Presented) -> dict[str, float]:
     """The columns of numbers, as wide as their widest entry: a number must never wrap.
 
     The texts beside them take what is left. Lower bounds keep the usual
@@ -285,7 +291,6 @@ def _widths(presented: Presented) -> dict[str, str]:
         typeface.width(presented.payable, 14, bold=True),
     )
     widths = {
-        "payable": max(70.0, typeface.width(presented.payable, 21, bold=True) + 1),
         "number": max(_column((line.number for line in lines), "", 4, 14) + 3, 7),
         "quantity": _column((line.quantity for line in lines), label("quantity"), 16, 36) + 3,
         "price": _column((line.price for line in lines), label("price"), 16, 36) + 3,
@@ -301,7 +306,16 @@ def _widths(presented: Presented) -> dict[str, str]:
         "total": total + 1,
         "totals": max(72.0, total + 36),
     }
-    return {name: f"{value:.2f}" for name, value in widths.items()}
+    size = 21 if typeface.width(presented.payable, 21, bold=True) < 100 else 13
+    widths["payable_size"] = size
+    widths["payable"] = max(40.0, typeface.width(presented.payable, size, bold=True) + 1)
+    return widths
+
+
+def _vat_alone(presented: Presented, widths: dict[str, float]) -> bool:
+    """Whether the VAT table is too long or too wide to stand beside the totals."""
+    room = _PAGE_WIDTH - _GUTTER - widths["totals"] - widths["taxable"] - widths["tax"]
+    return len(presented.vat) > 5 or room < 26
 
 
 def _column(texts: Iterable[str], heading: str, least: float, most: float) -> float:
