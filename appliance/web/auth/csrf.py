@@ -62,10 +62,11 @@ def check_token(headers: RawHeaders, body: bytes, expected: str | None) -> None:
     given = _all(headers, HEADER)
     if not given and _all(headers, b"content-type")[:1] and is_form(headers):
         try:
-            fields = parse_qs(body, keep_blank_values=True, max_num_fields=200)
+            # Of text, not of bytes: bytes would refuse every other field that is not ASCII.
+            fields = parse_qs(body.decode("ascii"), keep_blank_values=True, max_num_fields=200)
         except ValueError:
             raise _forged() from None
-        given = fields.get(FIELD.encode(), [])
+        given = [value.encode("utf-8", "replace") for value in fields.get(FIELD, [])]
     if expected is None or len(given) != 1 or not hmac.compare_digest(given[0], expected.encode()):
         raise _forged()
 

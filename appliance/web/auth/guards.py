@@ -12,13 +12,14 @@ roles at the object's client, after the store has found it for this person
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import re
+from collections.abc import Iterator
 from typing import Any
 
 from litestar import Litestar
 from litestar.connection import ASGIConnection
 from litestar.exceptions import ImproperlyConfiguredException
-from litestar.handlers import BaseRouteHandler
+from litestar.handlers import BaseRouteHandler, HTTPRouteHandler
 from litestar.routes import HTTPRoute
 
 from appliance.core.errors import ArhivarError, NotAllowed
@@ -54,18 +55,40 @@ def allow(*who: Role | str, object: str | None = None) -> dict[str, Any]:
 
 
 def require_declarations(app: Litestar) -> None:
-    """Raise `ImproperlyConfiguredException` naming every handler without a declaration."""
-    silent = [
-        f"{'/'.join(sorted(handler.http_methods))} {route.path}"
-        for route in app.routes
-        if isinstance(route, HTTPRoute)
-        for handler in route.route_handlers
-        if handler.http_methods != {"OPTIONS"} and not handler.opt.get("allow")
-    ]
+    """Raise `ImproperlyConfiguredException` naming every handler whose declaration is missing.
+
+    A handler whose address names a client, a document or a notice has to
+    declare that object and to take it from its loader.
+    """
+    silent = []
+    for method, path, handler in endpoints(app):
+        named = OBJECTS & {name.removesuffix("_uid") for name in path_parameters(path)}
+        wanted = {handler.opt.get("object")} - {None}
+        loaded = OBJECTS & handler.resolve_dependencies().keys()
+        if not handler.opt.get("allow") or not named == wanted == loaded:
+            silent.append(f"{method} {path}")
     if silent:
         raise ImproperlyConfiguredException(
-            f"these handlers do not declare who may call them: {', '.join(silent)}"
+            f"these handlers do not declare who may call them on what: {', '.join(silent)}"
         )
+
+
+def endpoints(app: Litestar) -> Iterator[tuple[str, str, HTTPRouteHandler]]:
+    """Yield method, path and handler of everything that can be called.
+
+    Litestar adds OPTIONS to every route by itself; the gate refuses that method.
+    """
+    for route in app.routes:
+        if not isinstance(route, HTTPRoute):
+            raise ImproperlyConfiguredException(f"not an HTTP route: {route.path}")
+        for handler in route.route_handlers:
+            for method in sorted(handler.http_methods - {"OPTIONS"}):
+                yield str(method), route.path_format, handler
+
+
+def path_parameters(path: str) -> list[str]:
+    """Return the names of the parameters of a path such as `/clients/{client_uid}`."""
+    return re.findall(r"{(\w+)", path)
 
 
 def guard(connection: ASGIConnection[Any, Any, Any, Any], handler: BaseRouteHandler) -> None:
@@ -99,12 +122,6 @@ def roles_anywhere(viewer: Viewer) -> frozenset[Role]:
         if viewer.assigned_clients:
             roles.add(Role.ACCOUNTANT)
     return frozenset(roles)
-
-
-def declared(handler: BaseRouteHandler) -> Iterable[Role | str]:
-    """Return who the handler says may call it."""
-    who: frozenset[Role | str] = handler.opt.get("allow", frozenset())
-    return who
 
 
 def _refused() -> NotAllowed:
