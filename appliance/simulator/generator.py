@@ -102,6 +102,7 @@ _PROFILE_OF = {
     "outside": Profile.OUTSIDE,
     "long": Profile.WHOLESALE,
     "allowance": Profile.WHOLESALE,
+    "picture": Profile.WHOLESALE,
     "wordy": Profile.PLAIN,
     "old_rate": Profile.PLAIN,
     "zero": Profile.PLAIN,
@@ -235,7 +236,7 @@ def _number(slots: list[_Slot]) -> None:
                 (before.number, before.issue_date)
                 if before
                 else (
-                    _formatted(series, count - 40, slot.issue_date),
+                    _formatted(series, count - 40, slot.issue_date - timedelta(days=33)),
                     slot.issue_date - timedelta(days=33),
                 )
             )
@@ -544,11 +545,13 @@ def _by_special(rng: random.Random, made: Draft, special: str) -> Draft:
         )
     if special == "attachment":
         content = pdf(
-            f"Aviz de insotire a marfii {made.number}",
+            f"Anexa la factura {made.number}",
             [f"Data: {made.issue_date:%d.%m.%Y}", f"Linii: {len(made.lines)}"],
         )
-        name = f"Aviz {made.number.replace('/', '-')}.pdf"
-        attachment = AttachmentDraft("AVIZ-1", "Aviz de însoțire", name, "application/pdf", content)
+        name = f"Anexa {made.number.replace('/', '-')}.pdf"
+        attachment = AttachmentDraft(
+            "ANEXA-1", "Anexă la factură", name, "application/pdf", content
+        )
         return replace(made, attachments=(attachment,))
     if special == "picture":
         content = png(rng.randrange(0x1000000))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -9,9 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from appliance.core.errors import DocumentRefused
+from appliance.core.errors import DocumentRefused, ZipRefused
 from appliance.core.roles import Kind
+from appliance.core.signature import SignatureResult, verify
 from appliance.core.spv import (
     CifResult,
     FaultKind,
@@ -27,6 +31,7 @@ from appliance.core.spv import (
     read_download,
     read_error_document,
     read_list,
+    read_zip,
     without_id,
 )
 
@@ -404,6 +409,43 @@ def test_what_is_no_zip_is_never_returned(status: int, body: bytes, kind: FaultK
     with pytest.raises(SpvFault) as raised:
         read_download(status, body)
     assert raised.value.kind is kind
+
+
+# Whatever comes
+
+
+@given(status=st.sampled_from((200, 204, 400, 401, 500)), body=st.binary(max_size=300))
+def test_no_bytes_break_the_readers(status: int, body: bytes) -> None:
+    for data in (body, b"PK" + body, b'{"mesaje":' + body, b"<a>" + body):
+        with contextlib.suppress(SpvFault):
+            read_list(status, data)
+        with contextlib.suppress(SpvFault):
+            read_download(status, data)
+        with contextlib.suppress(ZipRefused):
+            read_zip(data)
+        with contextlib.suppress(DocumentRefused):
+            document_root(data)
+        assert verify(body, data, pinned={}, at=None).result is not SignatureResult.VALID
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=30),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner),
+    max_leaves=8,
+)
+KEYS = ("id", "id_solicitare", "cif", "tip", "detalii", "data_creare", "cif_emitent")
+
+
+@given(
+    messages=st.lists(st.dictionaries(st.sampled_from(KEYS), JSON, max_size=7) | JSON, max_size=4),
+    more=st.dictionaries(st.sampled_from(("cui", "serial", "titlu", "numar_total_pagini")), JSON),
+)
+def test_no_entry_is_lost_whatever_its_fields_hold(messages: list[Any], more: Any) -> None:
+    answer = read_list(200, listed(*messages, **more))
+    assert len(answer.entries) == len(messages)
+    fresh, nameless = new_messages(answer.entries, ()), without_id(answer.entries)
+    assert len({e.message_id for e in answer.entries if e.message_id}) == len(fresh)
+    assert all(isinstance(entry.upload_id, str) for entry in (*fresh, *nameless))
 
 
 # Documents of ANAF's own
