@@ -22,7 +22,7 @@ import sqlite3
 import threading
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager, closing
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar
@@ -54,7 +54,8 @@ __all__ = [
 Row = dict[str, Any]
 T = TypeVar("T")
 
-BUSY_TIMEOUT_SECONDS = 10.0
+BUSY_TIMEOUT_SECONDS = 10.0  # for another process
+TURN_TIMEOUT_SECONDS = 60.0  # for the other tasks of this one
 _READERS = 2
 
 
@@ -188,7 +189,12 @@ class StoreEngine(SQLiteEngine):
         self._opened()
         if self.in_own_transaction():
             raise RuntimeError("this task is already inside a transaction")
-        async with self._turn:
+        try:
+            async with asyncio.timeout(TURN_TIMEOUT_SECONDS):
+                await self._turn.acquire()
+        except TimeoutError as error:
+            raise _busy() from error
+        try:
             try:
                 await _to_the_end(self._on_writer(self._begin))
             except BaseException:
@@ -208,6 +214,8 @@ class StoreEngine(SQLiteEngine):
             except BaseException:
                 await self._roll_back()
                 raise
+        finally:
+            self._turn.release()
 
     def _begin(self) -> None:
         with _translated():
@@ -348,12 +356,7 @@ class _translated:
             return
         code = getattr(error, "sqlite_errorcode", 0) & 0xFF
         if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
-            raise Busy(
-                Sentence(
-                    "Baza de date este ocupată și nu s-a scris nimic. Încearcă din nou imediat.",
-                    "the database is busy and nothing was written; try again in a moment",
-                )
-            ) from error
+            raise _busy() from error
         if code == sqlite3.SQLITE_FULL:
             raise Busy(
                 Sentence(
@@ -366,6 +369,15 @@ class _translated:
             raise WriteOutsideTransaction(
                 f"a write outside transaction() of its own task: {error}"
             ) from error
+
+
+def _busy() -> Busy:
+    return Busy(
+        Sentence(
+            "Baza de date este ocupată și nu s-a scris nimic. Încearcă din nou imediat.",
+            "the database is busy and nothing was written; try again in a moment",
+        )
+    )
 
 
 ENGINE = StoreEngine()
@@ -422,15 +434,18 @@ def _check(path: Path) -> None:
         ) from error
 
 
-def transaction() -> Any:
+def transaction() -> AbstractAsyncContextManager[None]:
     """Open a transaction: `async with transaction():` around everything that belongs together.
 
     What the block wrote is durable when it ends and undone when it raises or
     is cancelled. Tasks of one process wait in line for it; when another
     process keeps the database longer than the busy timeout, `Busy` is raised
-    and nothing was written. It belongs to its task: a task started inside it
-    neither sees nor joins it. Inside the task's own transaction it raises
+    and nothing was written. Inside the task's own transaction it raises
     `RuntimeError`; `joined()` is for functions that serve both ways.
+
+    It belongs to its task. A task started inside it neither sees nor joins it,
+    and must not be awaited inside it when it writes too: it would wait for the
+    turn that its parent holds, until that is `Busy`.
     """
     return ENGINE.begin()
 

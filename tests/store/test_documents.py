@@ -326,6 +326,70 @@ async def test_two_processes_that_approve_at_once_share_the_documents_between_th
     assert audit.verify(world.settings.database_path) == []
 
 
+_WORKER = """
+import asyncio, itertools, sys
+from datetime import timedelta
+from pathlib import Path
+from appliance.config import Settings
+from appliance.core.lifecycle import Action
+from appliance.core.roles import Status
+from appliance.store import accounts, documents, engine
+from tests.support.store import NOW, new_document
+
+async def main(data, client, account):
+    async with engine.open_store(Settings(data_dir=Path(data))):
+        viewer = await accounts.viewer(int(account))
+        for number in itertools.count():
+            new = new_document(int(client))
+            await documents.add(new, at=NOW)
+            await documents.act(new.uid, Action.APPROVE, viewer, seen_status=Status.PENDING,
+                seen_revision=1, at=NOW, channel="portal")
+            print(number, flush=True)
+
+asyncio.run(main(*sys.argv[1:]))
+"""
+
+
+async def test_a_process_killed_at_any_moment_leaves_whole_steps(world: World) -> None:
+    done = 0
+    for lines in (1, 2, 3, 5, 8, 13):
+        worker = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-c", _WORKER, str(world.settings.data_dir)),
+            *(str(world.alfa), str(world.ids["ana"])),
+            stdout=PIPE,
+        )
+        assert worker.stdout is not None
+        for _ in range(lines):
+            await worker.stdout.readline()
+        worker.kill()
+        rest = await worker.stdout.read()
+        await worker.wait()
+        done += lines + rest.count(b"\n")
+
+    rows = await engine.fetch(
+        "SELECT document.status, "
+        "(SELECT group_concat(action) FROM event WHERE event.document = document.id) AS events, "
+        "(SELECT COUNT(*) FROM document_line WHERE document = document.id) AS lines, "
+        "(SELECT COUNT(*) FROM document_file WHERE document = document.id) AS files "
+        "FROM document"
+    )
+    assert len(rows) >= done
+    for row in rows:
+        assert (row["lines"], row["files"]) == (1, 3)
+        assert (row["status"], row["events"]) in (
+            ("pending", "ingest"),
+            ("approved", "ingest,approve"),
+        )
+    steps = sum(row["events"].count(",") + 1 for row in rows)
+    [records] = await engine.fetch(
+        "SELECT COUNT(*) AS n FROM audit WHERE CAST(body AS TEXT) LIKE '%\"document:%'"
+    )
+    assert records["n"] == steps
+    counted = (await documents.counts(await world.viewer("ana")))[world.alfa].seen
+    assert sum(counted.values()) == len(rows)
+    assert audit.verify(world.settings.database_path) == []
+
+
 @pytest.mark.parametrize(
     ("passed", "ro"),
     [

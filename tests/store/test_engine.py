@@ -246,6 +246,26 @@ async def test_what_is_not_exact_never_reaches_sql(store: engine.Store, value: o
             await engine.execute_many("INSERT INTO setting VALUES ('a', ?)", [(value,)])
 
 
+async def test_waiting_for_a_turn_that_never_comes_ends_as_busy(
+    store: engine.Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(engine, "TURN_TIMEOUT_SECONDS", 0.02)
+
+    async with transaction():
+        await put("own")
+        with pytest.raises(Busy):
+            await asyncio.gather(_in_a_transaction_of_its_own())
+
+    assert await names() == ["own"]
+    await _in_a_transaction_of_its_own()
+    assert await names() == ["child", "own"]
+
+
+async def _in_a_transaction_of_its_own() -> None:
+    async with engine.joined():
+        await put("child")
+
+
 async def test_money_comes_back_as_it_went_in(store: engine.Store) -> None:
     for amount in (2**63 - 1, -(2**63), 9007199254740993, 9999999999999999):
         async with transaction():
