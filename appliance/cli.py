@@ -82,8 +82,9 @@ def _settings() -> Settings:
 def _serve(name: str) -> None:
     settings = _settings_as(name)
     logging.basicConfig(level=logging.INFO, format=f"%(levelname)s {name}: %(message)s")
-    # One line a request says nothing that our own lines do not.
-    logging.getLogger("httpx").setLevel(logging.WARNING)
+    # One line a request or a task says nothing that our own lines do not.
+    for chatty in ("httpx", "huey"):
+        logging.getLogger(chatty).setLevel(logging.WARNING)
     room = __import__(f"appliance.{name}", fromlist=["serve"])
     room.serve(settings)
 
@@ -220,6 +221,29 @@ def render(file: Path, output: Path) -> None:
 
 
 @cli.command()
+def migrate() -> None:
+    """Create or upgrade the database; a second run does nothing."""
+    from appliance.store.migrate import migrate as room
+
+    for name in room(_settings_as("sync")):
+        click.echo(f"applied {name}")
+
+
+@cli.command()
+@click.option("--firm", prompt="Firm", help="The accounting firm's name.")
+@click.option("--email", prompt="Your e-mail", help="Of the first administrator.")
+@click.option("--name", prompt="Your name", help="Of the first administrator.")
+def init(firm: str, email: str, name: str) -> None:
+    """First run: make the database and the firm, and print the administrator's activation link."""
+    from appliance.store.setup import first_run
+
+    settings = _settings_as("sync")
+    token = asyncio.run(first_run(settings, firm, email, name, datetime.now(UTC)))
+    click.echo("Open this link within 24 hours and choose a password:")
+    click.echo(f"{settings.web_url}/activate/{token}")
+
+
+@cli.command()
 @click.option("--client", "cif", help="Only the client with this CIF.")
 def fetch(cif: str | None) -> int:
     """Fetch from SPV now, and watch until everything listed is settled."""
@@ -290,7 +314,7 @@ def audit_verify() -> int:
     settings = _settings_as("sync")
     breaks = room.verify(settings.database_path, anchors=decisions.anchors(settings.archive_dir))
     for found in breaks:
-        click.echo(str(found))
+        click.echo(found.sentence.in_language(terminal_language()))
     if not breaks:
         click.echo("the chain is whole")
     return int(bool(breaks))

@@ -63,7 +63,7 @@ def test_approved_on_the_phone_it_reaches_the_accountant_who_records_it_on_the_d
     with chromium() as page:
         log_in(page, demo.info["portal"], ana["email"], ana["password"])
         page.get_by_role("button", name="Aprobă", exact=True).first.click()
-        page.get_by_text("Aprobată").first.wait_for()
+        page.get_by_text("Aprobat:").wait_for()
     (moved,) = before - set(demo.folders("ana", f"{folder}/De aprobat"))
 
     assert demo.folders("ana", f"{folder}/Aprobate") == [moved]
