@@ -108,6 +108,7 @@ def test_moving_a_folder_to_respinse_rejects_it_and_the_portal_says_pe_disc(demo
     with chromium() as page:
         log_in(page, demo.info["portal"], ana["email"], ana["password"])
         page.get_by_role("link", name="Respinse").first.click()
+        page.locator("main a[href^='/documents/']").first.click()
         page.get_by_text("mutat pe disc").first.wait_for()
 
 
