@@ -20,6 +20,8 @@ from pathlib import Path
 from hypercorn.asyncio import serve as _hypercorn
 from hypercorn.config import Config
 
+from appliance.core.errors import BadInput
+from appliance.core.sentence import Sentence
 from appliance.simulator.app import App
 from appliance.simulator.oauth import Authority
 from appliance.simulator.signing import Signer
@@ -111,11 +113,20 @@ def _write(path: Path, content: bytes, mode: int) -> None:
 
 
 def listen(host: str, port: int) -> socket.socket:
-    """Return a listening socket; port 0 takes a free one."""
+    """Return a listening socket; port 0 takes a free one. Raises `BadInput` when it is taken."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     listening = socket.socket(family, socket.SOCK_STREAM)
     listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    listening.bind((host, port))
+    try:
+        listening.bind((host, port))
+    except (OSError, OverflowError) as error:
+        listening.close()
+        raise BadInput(
+            Sentence(
+                f"Simulatorul nu poate asculta la {host}:{port} ({error}). Alege alt port.",
+                f"the simulator cannot listen at {host}:{port} ({error}); choose another port",
+            )
+        ) from None
     listening.listen(128)
     return listening
 

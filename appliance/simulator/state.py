@@ -8,6 +8,7 @@ restart, and what was uploaded or added is remembered (one JSON line each).
 from __future__ import annotations
 
 import base64
+import hashlib
 import json
 import os
 from collections import Counter, OrderedDict, deque
@@ -28,7 +29,10 @@ from appliance.simulator.signing import Signer
 WINDOW = timedelta(days=60)
 PAGE = 500
 _CACHED_ZIPS = 1000
+# Ranges of their own, so that what is added to one leaves the ids of the others as they were.
 _FIRST_UPLOAD, _FIRST_DOWNLOAD = 6_471_400_000, 7_712_300_000
+_ADDED_UPLOAD, _ADDED_DOWNLOAD = 6_571_400_000, 7_812_300_000
+_DOCUMENT = 8_000_000_000
 SERIAL = "34:00:00:25:69:AF:5D:9E:5C:17:20:F2:00:00:00:00:25:69"
 
 
@@ -115,6 +119,7 @@ class State:
         self._generate()
         if self.documents is not None:
             self._serve_documents(self.documents)
+        self._next_upload, self._next_download = _ADDED_UPLOAD, _ADDED_DOWNLOAD
         self._replay()
 
     # The clock
@@ -188,11 +193,12 @@ class State:
         *,
         raw_zip: bytes | None = None,
         visible: datetime | None = None,
+        message_id: str = "",
     ) -> Message:
-        self._next_download += 1
-        message = Message(
-            str(self._next_download), upload_id, cif, tip, text, created, write, raw_zip, visible
-        )
+        if not message_id:
+            self._next_download += 1
+            message_id = str(self._next_download)
+        message = Message(message_id, upload_id, cif, tip, text, created, write, raw_zip, visible)
         self.messages[message.id] = message
         self._by_cif.setdefault(cif, []).append(message)
         return message
@@ -236,26 +242,32 @@ class State:
         return self._remember({"do": "document", "cif": cif, "tip": tip, "document": text})
 
     def _serve_documents(self, directory: Path) -> None:
-        """Serve real files as messages of the first client, spread over the last weeks."""
+        """Serve real files as messages of the first client, spread over the last weeks.
+
+        A file has the same id at each start, whatever else lies beside it.
+        """
         client = CLIENTS[0].company.cif
+        start = self.now().replace(second=0, microsecond=0) - timedelta(minutes=10)
         paths = sorted(
             path
             for path in directory.rglob("*")
             if path.is_file() and path.suffix.lower() in (".xml", ".zip")
         )
-        found = []
         for path in paths:
             package = _package(path)
             if package is None:
                 self.ignored += 1
-            else:
-                found.append((path, *package))
-        step = timedelta(days=50) / max(len(found), 1)
-        for position, (path, document, name, is_zip) in enumerate(found):
+                continue
+            document, name, is_zip = package
+            stable = hashlib.sha256(str(path.relative_to(directory)).encode() + b"\0" + document)
+            number = int.from_bytes(stable.digest()[:8])
+            own_id = _DOCUMENT + number % 1_000_000_000
+            while str(own_id) in self.messages:
+                own_id += 1
             stem = name.removesuffix(".xml")
-            known = stem.isdecimal() and stem not in self.uploads
-            upload_id = stem if is_zip and known else self._new_upload_id()
-            created = (self.anchor - timedelta(minutes=10) - step * position).replace(microsecond=0)
+            from_name = is_zip and stem.isdecimal() and stem not in self.uploads
+            upload_id = stem if from_name else str(own_id - 1_000_000_000)
+            created = start - timedelta(minutes=number % (50 * 24 * 60))
             tip, issuer, beneficiary = _announce(document, client)
             text = details(tip, upload_id, issuer, beneficiary, False, "")
             message = self._add(
@@ -266,6 +278,7 @@ class State:
                 created,
                 path.read_bytes,
                 raw_zip=path.read_bytes() if is_zip else None,
+                message_id=str(own_id),
             )
             self.uploads[upload_id] = Upload(upload_id, client, created, "ok", message.id)
             self.served += 1
@@ -392,12 +405,14 @@ class State:
     def _replay(self) -> None:
         if self.directory is None or not (self.directory / "journal.jsonl").exists():
             return
-        text = (self.directory / "journal.jsonl").read_text(encoding="utf-8")
-        for row in text.splitlines():
-            try:
-                line = json.loads(row)
-            except ValueError:
-                continue  # the last line, cut by a power failure
+        path = self.directory / "journal.jsonl"
+        whole = path.read_bytes()
+        kept = whole[: whole.rfind(b"\n") + 1]
+        if kept != whole:
+            # the last line was cut by a power failure: nobody was told that it happened
+            os.truncate(path, len(kept))
+        for row in kept.splitlines():
+            line = json.loads(row)
             self._apply(line, from_text(line["at"]))
 
     def _apply(self, line: Mapping[str, Any], at: datetime) -> list[Message]:
@@ -406,7 +421,7 @@ class State:
         upload_id = self._new_upload_id()
         if line["do"] == "generate":
             position = [c.company.cif for c in CLIENTS].index(str(line["cif"]))
-            serial = int(upload_id) - _FIRST_UPLOAD
+            serial = int(upload_id) - _ADDED_UPLOAD
             entries = generator.one_more(self.seed, serial, position, bool(line["received"]), at)
             return [self._add_planned(entry, upload_id, "") for entry in entries]
         data, cif = base64.b64decode(line["document"]), str(line["cif"])

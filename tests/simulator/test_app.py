@@ -19,7 +19,8 @@ import httpx
 import pytest
 
 from appliance.core import certificates, signature, spv, ubl
-from appliance.simulator import Limits
+from appliance.core.errors import BadInput
+from appliance.simulator import Limits, serve
 from appliance.simulator.companies import CLIENTS
 from appliance.simulator.generator import plan
 from tests.support.simulator import NOON, Clock, Running, running_simulator
@@ -888,6 +889,53 @@ def test_a_restart_with_its_directory_is_the_same_world(tmp_path: Path, clock: C
         clock.advance(hours=7)
     assert seen[0] == seen[1]
     assert (tmp_path / "spv" / "key.pem").stat().st_mode & 0o777 == 0o600
+
+
+def test_a_restart_after_a_power_cut_forgets_half_a_line_and_goes_on(
+    tmp_path: Path, clock: Clock
+) -> None:
+    def world(add: int) -> list[str | None]:
+        with (
+            running_simulator(clock=clock, directory=tmp_path) as running,
+            httpx.Client(base_url=running.url, headers=running.headers) as client,
+        ):
+            if add:
+                client.post("/simulator/messages", json={"count": add})
+            return [entry.message_id for entry in simple(client).entries]
+
+    before = world(2)
+    with (tmp_path / "journal.jsonl").open("ab") as file:
+        file.write(b'{"at": "2026-11-')
+    assert world(0) == before
+    after = world(1)
+    assert len(after) == len(before) + 1
+    assert world(0) == after
+
+
+def test_a_file_keeps_its_id_whatever_else_is_served(tmp_path: Path, clock: Clock) -> None:
+    entries = [entry for entry in plan(1, 9, NOON) if entry.tip == "FACTURA PRIMITA"]
+    documents = [entry.write("", "") for entry in entries]
+
+    def served() -> dict[bytes, str]:
+        with running_simulator(invoices=0, documents=tmp_path, clock=clock) as running:
+            messages = running.simulator.state.messages.values()
+            return {message.write(): message.id for message in messages}
+
+    for name, document in zip("bd", documents[:2], strict=True):
+        (tmp_path / f"{name}.xml").write_bytes(document)
+    before = served()
+    for name, document in zip("ac", documents[2:4], strict=True):
+        (tmp_path / f"{name}.xml").write_bytes(document)
+    clock.advance(days=3)
+    after = served()
+    assert len(after) == 4
+    assert before.items() <= after.items()
+
+
+def test_a_port_that_is_taken_is_one_sentence(spv_server: Running) -> None:
+    port = int(spv_server.url.rsplit(":", 1)[1])
+    with pytest.raises(BadInput, match="choose another port"):
+        serve(port=port, invoices=0)
 
 
 def test_serve_stands_alone_and_its_file_is_all_a_client_needs(tmp_path: Path) -> None:
