@@ -92,7 +92,7 @@ class Browser:
                 self.cookies.pop(name, None)
             else:
                 self.cookies[name] = value
-        if response.headers["content-type"].startswith("text/html") and response.text:
+        if response.headers.get("content-type", "").startswith("text/html") and response.text:
             self.page = response.text
         return response
 
@@ -160,7 +160,7 @@ def check_headers(response: httpx.Response, *, secure: bool) -> None:
         assert cookie.startswith("__Host-") is secure
         assert ("secure" in parts) is secure
         assert not any(part.startswith("domain") for part in parts)
-    if headers["content-type"].startswith("text/"):
+    if headers.get("content-type", "").startswith("text/"):
         assert "charset=utf-8" in headers["content-type"]
         assert headers["content-type"].count("charset") == 1
 

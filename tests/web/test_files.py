@@ -52,7 +52,7 @@ async def test_our_own_pdf_opens_in_the_browser_or_is_saved(site: Site) -> None:
     [
         "manifest.json",
         "nix.xml",
-        "..",
+        "%2e%2e",
         "%2e%2e%2finvoice.xml",
         "..%2f..%2farhivar.db",
         "invoice.XML",
