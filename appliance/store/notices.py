@@ -152,9 +152,10 @@ async def list_for(
         ids = [client.id for client in await clients.all_clients()]
     else:
         ids = clients.visible_clients(viewer)
+    unseen = "AND (acknowledged_client_at IS NULL OR acknowledged_firm_at IS NULL) "
     rows = await fetch(
         f"{_NOTICE} WHERE notice.client IN (SELECT value FROM json_each(?)) "
-        "ORDER BY notice.id DESC",
+        f"{unseen if alerts_only else ''}ORDER BY notice.id DESC",
         [json.dumps(ids)],
     )
     found = [_notice(row) for row in rows]

@@ -136,6 +136,7 @@ CREATE TABLE message (                       -- an entry of the SPV message list
     UNIQUE (client, message_id)
 );
 CREATE INDEX message_state ON message (client, state);
+CREATE INDEX message_any_client ON message (state);
 CREATE INDEX message_upload ON message (upload_id);
 
 CREATE TABLE document (
@@ -193,7 +194,9 @@ CREATE INDEX document_all ON document
 CREATE INDEX document_status ON document (status, list_date DESC, id DESC, client, kind);
 CREATE INDEX document_partner ON document
     (client, partner_cif, list_date DESC, id DESC, status, kind, uploader);
-CREATE INDEX document_folder ON document (client, status, kind, period, folder_key);
+-- All that the drive shows of a folder's members, so that no row is read for it.
+CREATE INDEX document_folder ON document
+    (client, status, kind, period, folder_name, uid, changed_at, received_at);
 CREATE INDEX document_oldest ON document (client, status, received_at);
 CREATE INDEX document_number ON document (client, kind, partner_cif, number);
 CREATE INDEX document_message ON document (message) WHERE message IS NOT NULL;
@@ -297,6 +300,8 @@ CREATE TABLE notice (                        -- an ANAF error or buyer message: 
     UNIQUE (client, folder_key)
 );
 CREATE INDEX notice_period ON notice (client, period, folder_key);
+CREATE INDEX notice_alert ON notice (client)
+    WHERE acknowledged_client_at IS NULL OR acknowledged_firm_at IS NULL;
 
 CREATE TABLE notice_file (
     id INTEGER PRIMARY KEY,
