@@ -214,6 +214,8 @@ def _object(body: bytes) -> dict[str, Any] | None:
     try:
         text = body.decode("utf-8-sig").strip()
         value, end = json.JSONDecoder().raw_decode(text)
+        if "\\u" in text:
+            value = _without_surrogates(value)
     except (ValueError, RecursionError):
         return None
     if not isinstance(value, dict):
@@ -221,6 +223,17 @@ def _object(body: bytes) -> dict[str, Any] | None:
     # The swagger's own example of a download error has one brace too many.
     if text[end:].strip(" \r\n\t}") or (text[end:] and "eroare" not in value):
         return None
+    return value
+
+
+def _without_surrogates(value: Any) -> Any:
+    """Replace halves of characters, which JSON can escape and no database or file can hold."""
+    if isinstance(value, str):
+        return value.encode("utf-8", "replace").decode()
+    if isinstance(value, list):
+        return [_without_surrogates(item) for item in value]
+    if isinstance(value, dict):
+        return {_without_surrogates(k): _without_surrogates(v) for k, v in value.items()}
     return value
 
 
