@@ -38,7 +38,6 @@ LARGEST_INPUT = 64 * 1024 * 1024
 
 # Millimetres, as invoice.css has them.
 _PAGE_WIDTH = 178
-_GUTTER = 10
 
 # Pango and fontconfig promise nothing about one font map in two threads.
 _one_at_a_time = threading.Lock()
@@ -292,17 +291,16 @@ def _widths(presented: Presented) -> dict[str, float]:
     )
     widths = {
         "number": max(_column((line.number for line in lines), "", 4, 14) + 3, 7),
-        "quantity": _column((line.quantity for line in lines), label("quantity"), 16, 36) + 3,
-        "price": _column((line.price for line in lines), label("price"), 16, 36) + 3,
-        "vat": _column((_unbroken(line.vat) for line in lines), label("vat"), 9, 24) + 3,
-        "net": _column((line.net for line in lines), currency, 18, 44) + 3,
-        "base": _column((row.base for row in adjustments), label("base"), 18, 44) + 3,
-        "percent": _column((row.percent for row in adjustments), label("percent"), 9, 24) + 3,
-        "adjustment_vat": _column((_unbroken(row.vat) for row in adjustments), label("vat"), 9, 24)
-        + 3,
-        "adjustment": _column((row.amount for row in adjustments), label("amount"), 18, 44) + 3,
-        "taxable": _column((row.taxable for row in vat), label("taxable"), 18, 44) + 3,
-        "tax": _column((row.tax for row in vat), label("vat"), 16, 44) + 3,
+        "quantity": _column((line.quantity for line in lines), label("quantity"), 16, 36),
+        "price": _column((line.price for line in lines), label("price"), 16, 36),
+        "vat": _column((_unbroken(line.vat) for line in lines), label("vat"), 9, 24),
+        "net": _column((line.net for line in lines), currency, 18, 44),
+        "base": _column((row.base for row in adjustments), label("base"), 18, 44),
+        "percent": _column((row.percent for row in adjustments), label("percent"), 9, 24),
+        "adjustment_vat": _column((_unbroken(row.vat) for row in adjustments), label("vat"), 9, 24),
+        "adjustment": _column((row.amount for row in adjustments), label("amount"), 18, 44),
+        "taxable": _column((row.taxable for row in vat), label("taxable"), 18, 44),
+        "tax": _column((row.tax for row in vat), label("vat"), 16, 44),
         "total": total + 1,
         "totals": max(72.0, total + 36),
     }
@@ -314,7 +312,7 @@ def _widths(presented: Presented) -> dict[str, float]:
 
 def _vat_alone(presented: Presented, widths: dict[str, float]) -> bool:
     """Whether the VAT table is too long or too wide to stand beside the totals."""
-    room = _PAGE_WIDTH - _GUTTER - widths["totals"] - widths["taxable"] - widths["tax"]
+    room = _PAGE_WIDTH - 10 - widths["totals"] - widths["taxable"] - widths["tax"] - 6
     return len(presented.vat) > 5 or room < 26
 
 
