@@ -1,0 +1,108 @@
+"""The history of a document: one row a step, and the words for who was faster."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+
+from appliance.core.errors import StaleDocument
+from appliance.core.roles import Status
+from appliance.core.sentence import Sentence
+from appliance.core.times import from_text, to_text
+from appliance.store import tables
+from appliance.store.engine import fetch
+
+
+async def add_event(
+    document_id: int,
+    at: datetime,
+    *,
+    action: str,
+    old: Status | None,
+    new: Status,
+    revision: int,
+    account_id: int | None,
+    channel: str,
+    device: str | None = None,
+    reason: str | None = None,
+    period: str | None = None,
+) -> int:
+    """Write one step into the running transaction and return the event's id."""
+    made = await tables.Event.insert(
+        tables.Event(
+            document=document_id,
+            at=to_text(at),
+            action=action,
+            old_status=old.value if old else None,
+            new_status=new.value,
+            revision=revision,
+            account=account_id,
+            channel=channel,
+            device=device,
+            reason=reason,
+            period=period,
+        )
+    )
+    return int(made[0]["id"])
+
+
+async def stale(document_id: int, at: datetime) -> StaleDocument:
+    """Return the error for who comes late: it says who moved the document, and when."""
+    rows = await fetch(
+        "SELECT event.action, event.at, account.name FROM event "
+        "LEFT JOIN account ON account.id = event.account WHERE event.document = ? "
+        "ORDER BY event.id DESC LIMIT 1",
+        [document_id],
+    )
+    if not rows or rows[0]["name"] is None or rows[0]["action"] not in _DID:
+        return StaleDocument(
+            Sentence(
+                "Documentul s-a schimbat între timp. Reîncarcă pagina.",
+                "the document has changed meanwhile; reload the page",
+            )
+        )
+    name, did = rows[0]["name"], _DID[rows[0]["action"]]
+    ago = _ago(at - from_text(rows[0]["at"]))
+    return StaleDocument(
+        Sentence(
+            f"{name} {did.ro} {ago.ro}. Reîncarcă pagina.",
+            f"{name} {did.en} {ago.en}; reload the page",
+        )
+    )
+
+
+def _ago(passed: timedelta) -> Sentence:
+    minutes = int(passed.total_seconds() // 60)
+    if minutes < 1:
+        return Sentence("chiar acum", "just now")
+    if minutes < 60:
+        return Sentence(f"acum {_count(minutes, 'un minut', 'minute')}", _back(minutes, "minute"))
+    hours = minutes // 60
+    if hours < 24:
+        return Sentence(f"acum {_count(hours, 'o oră', 'ore')}", _back(hours, "hour"))
+    days = hours // 24
+    return Sentence(f"acum {_count(days, 'o zi', 'zile')}", _back(days, "day"))
+
+
+def _count(number: int, one: str, many: str) -> str:
+    if number == 1:
+        return one
+    # 20, 21…, 100, 120…: "20 de minute", but "101 minute".
+    of = " de" if number % 100 == 0 or number % 100 >= 20 else ""
+    return f"{number}{of} {many}"
+
+
+def _back(number: int, unit: str) -> str:
+    return f"{number} {unit}{'' if number == 1 else 's'} ago"
+
+
+_DID = {
+    "approve": Sentence("l-a aprobat", "approved it"),
+    "reject": Sentence("l-a respins", "rejected it"),
+    "reconsider": Sentence("l-a readus la aprobare", "reconsidered it"),
+    "withdraw": Sentence("i-a retras aprobarea", "withdrew its approval"),
+    "return": Sentence("l-a returnat", "returned it"),
+    "record": Sentence("l-a înregistrat", "recorded it"),
+    "reopen": Sentence("l-a redeschis", "reopened it"),
+    "take": Sentence("l-a preluat", "took it"),
+    "correct": Sentence("l-a corectat", "corrected it"),
+}
