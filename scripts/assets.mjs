@@ -24,10 +24,7 @@ const folders = {
   // One family for portal and PDF; "complete" has ș and ț with the comma below.
   "appliance/fonts": [
     ["@ibm/plex-sans/fonts/complete/woff2/IBMPlexSans-Regular.woff2"],
-    ["@ibm/plex-sans/fonts/complete/woff2/IBMPlexSans-Italic.woff2"],
-    ["@ibm/plex-sans/fonts/complete/woff2/IBMPlexSans-Medium.woff2"],
     ["@ibm/plex-sans/fonts/complete/woff2/IBMPlexSans-SemiBold.woff2"],
-    ["@ibm/plex-sans/fonts/complete/woff2/IBMPlexSans-Bold.woff2"],
     ["@ibm/plex-sans/LICENSE.txt", "IBMPlexSans-LICENSE.txt"],
   ],
   // Two weights of the same family, cut by alphabet: Romanian needs the three Latin parts.
