@@ -89,7 +89,7 @@ class Grants:
                     )
                     self._journal.set_aside(subject)
                     continue
-                self._store(subject.hex(), pair, version - 1, at=at)
+                self._store(subject.hex(), pair, at=at)
                 log.info("grant %s: a renewed pair was taken from the journal", subject.hex())
             self._journal.drop(subject)
         for (uid,) in self._db.durable.execute("SELECT uid FROM spv_grant WHERE state = 'revoked'"):
@@ -414,21 +414,19 @@ class Grants:
     def _keep(self, uid: str, pair: TokenPair, version: int, *, at: datetime) -> None:
         subject = bytes.fromhex(uid)
         self._unsaved[uid] = (version, pair)
+        # Else somebody authorised again or revoked meanwhile, and theirs counts.
         if self._db.version(subject, Purpose.TOKENS) == version:
             try:
                 body = self._db.seal(subject, Purpose.TOKENS, version + 1, pair.to_bytes())
                 self._journal.write(subject, version + 1, body)
             except OSError as error:
                 log.error("grant %s: the journal cannot be written (%s)", uid, error.strerror)
-            self._store(uid, pair, version, at=at)
+            self._store(uid, pair, at=at)
         del self._unsaved[uid]
         self._journal.drop(subject)
 
-    def _store(self, uid: str, pair: TokenPair, version: int, *, at: datetime) -> None:
+    def _store(self, uid: str, pair: TokenPair, *, at: datetime) -> None:
         with self._db.transaction():
-            # Somebody authorised again or revoked meanwhile: theirs counts.
-            if self._db.version(bytes.fromhex(uid), Purpose.TOKENS) != version:
-                return
             self._write_pair(uid, pair, at=at)
             self._db.append("grant:refresh", "vault", uid, {}, at=at)
 

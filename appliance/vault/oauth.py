@@ -139,7 +139,7 @@ class AuthorisationServer:
         )
         if not fresh.refresh:
             fresh = replace(fresh, refresh=pair.refresh, refresh_expires_at=pair.refresh_expires_at)
-        return replace(fresh, serial=fresh.serial or pair.serial)
+        return fresh
 
     async def _ask(self, application: Application, form: dict[str, str], at: datetime) -> TokenPair:
         try:

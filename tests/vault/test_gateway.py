@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import json
 import signal
 import sqlite3
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import httpx
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
+from appliance.vault.gateway import _stream
+from appliance.vault.secret import Secret
 from tests.support.anaf import Anaf
 from tests.support.vault import VaultProcess
 
@@ -93,6 +99,59 @@ async def _expect_refusal(vault: VaultProcess, path: str, cif: str, reason: str)
     assert head.startswith(b"HTTP/1.1 403 "), path
     assert f"Arhivar-Reason: {reason}".encode() in head, path
     assert set(json.loads(body)["error"]) == {"ro", "en"}
+
+
+async def test_a_call_for_two_cifs_at_once_is_refused(vault: VaultProcess, anaf: Anaf) -> None:
+    await vault.enrolled(CIF)
+    for first, second in ((CIF, "99"), ("99", CIF), (CIF, CIF)):
+        answer = await vault.spv.get(
+            f"{BASE}/descarcare?id=1", headers=[("Arhivar-Cif", first), ("Arhivar-Cif", second)]
+        )
+        assert answer.status_code == 400
+    assert anaf.calls == []
+
+
+@given(data=st.data(), where=st.integers(min_value=0, max_value=300))
+async def test_a_repeated_token_is_cut_however_the_answer_is_split(
+    data: st.DataObject, where: int
+) -> None:
+    token = "ewogICJhbGci.ewogewogICJh.ewogICJhbGciOi"
+    body = b"ewogICJhb" * 40
+    body = body[:where] + token.encode() + body[where:]
+    passed = b""
+
+    async def read() -> None:
+        nonlocal passed
+        async for chunk in _stream(_response(_split(data, body)), Secret(token)):
+            passed += chunk
+
+    with pytest.raises(ConnectionError):
+        await read()
+    assert passed == body[: len(passed)]
+    assert len(passed) <= body.index(token.encode())
+
+
+@given(data=st.data(), body=st.lists(st.sampled_from([b"ewogICJ", b"hbGci.", b"P", b"K"])))
+async def test_an_answer_without_the_token_passes_unchanged_however_it_is_split(
+    data: st.DataObject, body: list[bytes]
+) -> None:
+    whole = b"".join(body)
+    token = Secret("ewogICJhbGci.ewogICJhbGci.PKPK" + "K" * 200)
+    passed = [chunk async for chunk in _stream(_response(_split(data, whole)), token)]
+    assert b"".join(passed) == whole
+
+
+def _split(data: st.DataObject, body: bytes) -> list[bytes]:
+    cuts = sorted(data.draw(st.lists(st.integers(min_value=0, max_value=len(body)), max_size=6)))
+    return [body[start:end] for start, end in itertools.pairwise([0, *cuts, len(body)])]
+
+
+def _response(chunks: list[bytes]) -> httpx.Response:
+    async def parts() -> AsyncIterator[bytes]:
+        for chunk in chunks:
+            yield chunk
+
+    return httpx.Response(200, content=parts())
 
 
 async def test_only_get_passes(vault: VaultProcess, anaf: Anaf) -> None:

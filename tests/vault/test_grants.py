@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from appliance.core.errors import BadInput, Busy, NotFound
+from appliance.vault.envelope import Purpose
 from appliance.vault.errors import NeedsAuthorisation, SealBroken, TokenRefused, Unreachable
 from appliance.vault.secret import Secret
 from tests.support.anaf import Anaf
@@ -86,9 +87,21 @@ async def test_a_caller_that_goes_away_does_not_lose_the_answer(world: World, an
     caller.cancel()
     anaf.hold.set()
     await world.grants.settle()
+    assert world.database.version(bytes.fromhex(uid), Purpose.TOKENS) == 2
     access = await world.grants.access(uid, at=world.now)
     assert access.token.reveal() == anaf.issued[2]
     assert len(anaf.refreshes) == 1
+
+
+async def test_a_renewed_token_that_names_no_certificate_keeps_the_grants_serial(
+    world: World, anaf: Anaf
+) -> None:
+    await world.authorise()
+    anaf.serial = "not a serial"
+    world.now = START + timedelta(days=61)
+    await world.list()
+    (grant,) = world.grants.status()["grants"]  # type: ignore[attr-defined]
+    assert (grant["serial"], len(anaf.refreshes)) == ("3400002569AB", 1)
 
 
 async def test_while_the_old_token_lives_a_failed_refresh_is_no_matter(
