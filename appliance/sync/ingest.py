@@ -197,7 +197,8 @@ def _notice(message: Message, kind: str, text: str, data: bytes, package: Packag
         client_id=message.client_id,
         message_uid=message.uid,
         type=kind,
-        text=text,
+        # One that says nothing is known by its type.
+        text=text or message.type,
         received_at=received,
         folder_name=name,
         upload_id=message.upload_id,

@@ -67,7 +67,7 @@ class Desk:
 
     async def fetch(self) -> list[Job]:
         """List, and run everything that follows but PDFs."""
-        return [await self.list(), *await self.run("message")]
+        return [await self.listing(), *await self.run("message")]
 
     async def documents(self) -> list[dict[str, Any]]:
         return await engine.fetch(
@@ -77,7 +77,7 @@ class Desk:
     def spooled(self) -> list[str]:
         return names(self.world.settings.spool_dir.iterdir())
 
-    async def list(self) -> Job:
+    async def listing(self) -> Job:
         job = await jobs.insert("list", self.world.alfa_uid, datetime.now(UTC))
         await self.run("list")
         after = await jobs.get(job.id)
@@ -112,7 +112,7 @@ async def desk(world: World) -> AsyncIterator[Desk]:
 async def test_a_listed_invoice_is_filed_with_its_pdf(desk: Desk) -> None:
     desk.vault.offer("7001", package())
 
-    assert (await desk.list()).state == "done"
+    assert (await desk.listing()).state == "done"
     ended = await desk.run()
 
     assert [(job.kind, job.state) for job in ended] == [("message", "done"), ("render", "done")]
@@ -135,7 +135,7 @@ async def test_a_second_fetch_finds_nothing_to_do(desk: Desk) -> None:
 async def test_the_vault_is_told_which_companies_the_certificate_reaches(desk: Desk) -> None:
     desk.vault.offer("7001", package())
 
-    await desk.list()
+    await desk.listing()
 
     assert desk.vault.seen == [{"cif": ALFA, "cifs": [ALFA, BETA], "serial": "34AB"}]
 
@@ -145,7 +145,7 @@ async def test_every_page_of_the_list_is_read(desk: Desk) -> None:
     for number in range(7001, 7006):
         desk.vault.offer(str(number), package())
 
-    await desk.list()
+    await desk.listing()
 
     assert (await messages.progress())[MessageState.QUEUED] == 5
     assert [query["pagina"] for query in desk.vault.lists] == ["1", "2", "3"]
@@ -168,7 +168,7 @@ async def test_a_listed_message_of_no_client_is_not_stored(desk: Desk) -> None:
     desk.vault.offer("7001", package())
     desk.vault.entries[ALFA][0]["cif"] = STRANGER
 
-    assert (await desk.list()).state == "done"
+    assert (await desk.listing()).state == "done"
 
     assert sum((await messages.progress()).values()) == 0
 
@@ -331,7 +331,7 @@ async def test_where_an_answer_to_a_list_leads(desk: Desk, answer: Answer, state
     desk.vault.offer("7001", package())
     desk.vault.answers[ALFA] = [answer]
 
-    job = await desk.list()
+    job = await desk.listing()
 
     assert job.state == state
     assert job.problem is not None
@@ -343,14 +343,14 @@ async def test_an_empty_list_forgets_nothing(desk: Desk) -> None:
     await desk.fetch()
     desk.vault.entries.clear()
 
-    assert (await desk.list()).state == "done"
+    assert (await desk.listing()).state == "done"
 
     assert (await messages.progress())[MessageState.ARCHIVED] == 1
 
 
 async def test_without_a_vault_everything_waits(desk: Desk) -> None:
     desk.vault.offer("7001", package())
-    await desk.list()
+    await desk.listing()
     desk.context.spv = SpvClient(desk.world.settings.run_dir / "nobody.sock", "prod")
 
     (job,) = await desk.run("message")
@@ -411,7 +411,8 @@ async def test_the_same_broken_bytes_twice_are_what_anaf_has(desk: Desk) -> None
 async def test_calls_put_off_do_not_use_up_the_second_chance(desk: Desk) -> None:
     whole = package()
     desk.vault.offer("7001", whole)
-    desk.vault.answers["7001"] = [(500, b"", {})] * 4 + [(200, whole[:-40], {})]
+    down: Answer = (500, b"", {})
+    desk.vault.answers["7001"] = [*[down] * 4, (200, whole[:-40], {})]
     await desk.fetch()
 
     for _ in range(6):
@@ -459,7 +460,7 @@ async def test_killed_at_any_step_the_next_run_files_exactly_one(
     before: Callable[..., Any] | None,
 ) -> None:
     desk.vault.offer("7001", package())
-    await desk.list()
+    await desk.listing()
     (job,) = await jobs.lease(10, datetime.now(UTC), 45, ["message"])
     with monkeypatch.context() as fault:
         fault.setattr(where, name, dying(before))
@@ -492,7 +493,7 @@ async def test_a_folder_without_its_row_is_not_downloaded_again(
     desk: Desk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     desk.vault.offer("7001", package())
-    await desk.list()
+    await desk.listing()
     (job,) = await jobs.lease(10, datetime.now(UTC), 45, ["message"])
     with monkeypatch.context() as fault:
         fault.setattr(documents, "add", dying())
@@ -513,7 +514,7 @@ async def test_a_folder_without_its_row_is_not_downloaded_again(
 
 async def test_a_job_at_work_twice_files_one_document(desk: Desk) -> None:
     desk.vault.offer("7001", package())
-    await desk.list()
+    await desk.listing()
     (job,) = await jobs.lease(10, datetime.now(UTC), 45, ["message"])
 
     await asyncio.gather(*(tasks.run(job.id, desk.context) for _ in range(3)))
@@ -525,7 +526,7 @@ async def test_a_job_at_work_twice_files_one_document(desk: Desk) -> None:
 
 async def test_a_job_that_is_done_is_not_done_again(desk: Desk) -> None:
     desk.vault.offer("7001", package())
-    await desk.list()
+    await desk.listing()
     (job,) = await jobs.lease(10, datetime.now(UTC), 45, ["message"])
     await tasks.run(job.id, desk.context)
 
@@ -537,7 +538,7 @@ async def test_a_job_that_is_done_is_not_done_again(desk: Desk) -> None:
 async def test_a_cancelled_job_is_given_back(desk: Desk) -> None:
     desk.vault.offer("7001", package())
     desk.vault.hold["7001"] = asyncio.Event()
-    await desk.list()
+    await desk.listing()
     (job,) = await jobs.lease(10, datetime.now(UTC), 45, ["message"])
     desk.vault.asked.clear()
     running = asyncio.create_task(tasks.run(job.id, desk.context))
@@ -620,7 +621,7 @@ async def test_a_full_spool_waits_and_leaves_nothing_half_written(desk: Desk) ->
 
 async def test_other_bytes_in_the_archive_wait_for_a_person(desk: Desk) -> None:
     desk.vault.offer("7001", package())
-    await desk.list()
+    await desk.listing()
     message = await desk.only_message()
     desk.context.archive.write_document(
         message.client_uid,
