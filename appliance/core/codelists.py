@@ -69,9 +69,9 @@ DOCUMENT_TYPES = _table(
 
 VAT_CATEGORIES = _table(
     {
-        "S": ("Taxabil", "Standard or reduced rate"),
+        "S": ("Taxabil", "Taxable"),
         "Z": ("Cotă zero", "Zero rated"),
-        "E": ("Scutit de TVA", "Exempt from VAT"),
+        "E": ("Scutit de TVA", "Exempt"),
         "AE": ("Taxare inversă", "Reverse charge"),
         "K": ("Livrare intracomunitară", "Intra-Community supply"),
         "G": ("Export", "Export"),

@@ -9,7 +9,6 @@ plain: whoever writes HTML escapes them. A value may hold line breaks.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import date
 from decimal import Decimal
@@ -538,11 +537,6 @@ def format_size(size: int, language: str) -> str:
     return f"{format_number(Decimal(tenths).scaleb(-1), language)}{NBSP}MB"
 
 
-def missing_labels(keys: Iterable[str]) -> Sequence[str]:
-    """Return those keys that have no words; a template's test asks this."""
-    return [key for key in keys if key not in LABELS]
-
-
 def _at_least(value: Decimal, decimals: int) -> Decimal:
     """The same number with no zeros at its end beyond `decimals`, and at least so many digits."""
     sign, digits, exponent = value.as_tuple()
@@ -697,6 +691,7 @@ LABELS = {
         "signature": ("Semnătura MF", "MF signature"),
         "page": ("Pagina", "Page"),
         "of_pages": ("din", "of"),
+        "xml_original": ("Originalul XML al facturii", "The invoice's original XML"),
         "xml_attached": (
             "Originalul XML este atașat acestui PDF; el este documentul legal.",
             "The original XML is attached to this PDF; it is the legal document.",

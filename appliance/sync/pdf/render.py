@@ -79,7 +79,7 @@ def render_invoice(
                 stylesheets=press.stylesheets[presented.language],
                 font_config=press.font_config,
                 pdf_variant="pdf/a-3b",
-                attachments=[press.attachment(invoice, xml)],
+                attachments=[press.attachment(invoice, xml, presented.label("xml_original"))],
                 finisher=_finish,
             )
         )
@@ -117,12 +117,12 @@ class _Press:
     stylesheets: dict[str, list[Any]]
     template: Template
 
-    def attachment(self, invoice: Invoice, xml: bytes) -> Any:
+    def attachment(self, invoice: Invoice, xml: bytes, description: str) -> Any:
         day = datetime.combine(invoice.issue_date, time(), UTC) if invoice.issue_date else _NO_DATE
         return self.weasyprint.Attachment(
             file_obj=io.BytesIO(xml),
             name=attachment_name(invoice.number),
-            description="Factura electronică originală (UBL XML)",
+            description=description,
             created=day,
             modified=day,
             relationship="Source",
