@@ -13,6 +13,7 @@ import pwd
 import resource
 import signal
 import socket
+import sqlite3
 import ssl
 import stat
 from collections.abc import Iterator, Mapping
@@ -29,6 +30,7 @@ from appliance.core.sentence import Sentence
 from appliance.vault import keys
 from appliance.vault.database import Database
 from appliance.vault.enrol import Enrol
+from appliance.vault.envelope import Keyring
 from appliance.vault.errors import VaultRunning
 from appliance.vault.gateway import Gateway
 from appliance.vault.grants import Grants
@@ -77,7 +79,7 @@ async def run(settings: Settings) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
     async with contextlib.AsyncExitStack() as stack:
-        database = Database(settings.vault_dir, keyring, at=_now())
+        database = _open(settings.vault_dir, keyring)
         stack.callback(database.close)
         stack.enter_context(_only_one(settings.vault_dir))
         http = await stack.enter_async_context(_client())
@@ -189,6 +191,20 @@ def _remove_stale(path: Path) -> None:
             f"another process uses {path}; stop it, then start the vault again",
         )
     )
+
+
+def _open(directory: Path, keyring: Keyring) -> Database:
+    try:
+        return Database(directory, keyring, at=_now())
+    except (OSError, sqlite3.DatabaseError) as error:
+        raise ConfigError(
+            Sentence(
+                f"Seiful din {directory} nu poate fi deschis ({error}); verifică proprietarul "
+                "directorului sau restaurează seiful din copia de siguranță.",
+                f"the vault in {directory} cannot be opened ({error}); check who owns the "
+                "directory, or restore the vault from a backup",
+            )
+        ) from error
 
 
 @contextlib.contextmanager

@@ -17,9 +17,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from appliance.config import Settings
 from appliance.core import chain
-from appliance.core.errors import ConfigError
 from appliance.vault import server
 from appliance.vault.errors import VaultRunning
 from tests.support.anaf import CLIENT_SECRET, Anaf
@@ -212,15 +210,25 @@ async def test_a_wrong_key_stops_the_start(vault: VaultProcess) -> None:
     await vault.start()
 
 
-async def test_a_token_never_goes_over_plain_http_to_another_host(short: Path) -> None:
-    for option in ("spv_oauth_url", "spv_api_url"):
-        settings = Settings(
-            vault_dir=short / "vault",
-            run_dir=short / "run",
-            **{option: "http://api.anaf.ro"},  # type: ignore[arg-type]
-        )
-        with pytest.raises(ConfigError):
-            await server.run(settings)
+async def test_a_database_that_is_none_is_told_in_a_sentence(short: Path, anaf: Anaf) -> None:
+    vault = VaultProcess(short, anaf.url)
+    for name in ("vault.db", "shred.db"):
+        (short / "vault" / name).write_bytes(b"not a database" * 100)
+        with pytest.raises(AssertionError, match="ConfigError: the vault in .* cannot be opened"):
+            await vault.start()
+        (short / "vault" / name).unlink()
+    assert not (short / "run").exists()
+    await vault.close()
+
+
+@pytest.mark.parametrize("option", ["ARHIVAR_SPV_OAUTH_URL", "ARHIVAR_SPV_API_URL"])
+async def test_a_token_never_goes_over_plain_http_to_another_host(
+    short: Path, anaf: Anaf, option: str
+) -> None:
+    vault = VaultProcess(short, anaf.url)
+    with pytest.raises(AssertionError, match="ConfigError: .* must be https"):
+        await vault.start({option: "http://api.anaf.ro"})
+    await vault.close()
 
 
 def test_a_stale_socket_is_replaced_a_live_one_and_a_file_are_not(short: Path) -> None:
