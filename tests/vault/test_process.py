@@ -214,7 +214,7 @@ async def test_a_database_that_is_none_is_told_in_a_sentence(short: Path, anaf: 
     vault = VaultProcess(short, anaf.url)
     for name in ("vault.db", "shred.db"):
         (short / "vault" / name).write_bytes(b"not a database" * 100)
-        with pytest.raises(AssertionError, match="ConfigError: the vault in .* cannot be opened"):
+        with pytest.raises(AssertionError, match=r"ConfigError: the vault in .* cannot be opened"):
             await vault.start()
         (short / "vault" / name).unlink()
     assert not (short / "run").exists()
@@ -226,7 +226,7 @@ async def test_a_token_never_goes_over_plain_http_to_another_host(
     short: Path, anaf: Anaf, option: str
 ) -> None:
     vault = VaultProcess(short, anaf.url)
-    with pytest.raises(AssertionError, match="ConfigError: .* must be https"):
+    with pytest.raises(AssertionError, match=r"ConfigError: .* must be https"):
         await vault.start({option: "http://api.anaf.ro"})
     await vault.close()
 
