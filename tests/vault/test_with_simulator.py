@@ -55,6 +55,14 @@ async def anaf_like(tmp_path: Path) -> AsyncIterator[Spv]:
     await task
 
 
+@pytest.fixture
+async def vault(short: Path, anaf_like: Spv) -> AsyncIterator[VaultProcess]:
+    process = VaultProcess(short, anaf_like.url)
+    await process.start()
+    yield process
+    await process.close()
+
+
 async def enrol(vault: VaultProcess, anaf: Spv) -> str:
     authority = anaf.simulator.authority
     await vault.enrol.put(
@@ -72,9 +80,9 @@ async def enrol(vault: VaultProcess, anaf: Spv) -> str:
     return str(answer.json()["grant"])
 
 
-async def test_from_the_browser_to_every_zip_of_every_company(short: Path, anaf_like: Spv) -> None:
-    vault = VaultProcess(short, anaf_like.url)
-    await vault.start()
+async def test_from_the_browser_to_every_zip_of_every_company(
+    vault: VaultProcess, anaf_like: Spv
+) -> None:
     grant = await enrol(vault, anaf_like)
     companies = next(iter(anaf_like.simulator.state.rights.values()))
     await vault.map(companies[0], grant)
@@ -111,17 +119,14 @@ async def test_from_the_browser_to_every_zip_of_every_company(short: Path, anaf_
     assert zips == len(anaf_like.simulator.state.messages)
     tested = (await vault.enrol.post(f"/grants/{grant}/test")).json()
     assert tested["ok"], tested
-    await vault.close()
 
 
 @pytest.mark.parametrize(
     ("outcome", "words"), [("access_denied", "refuzată"), ("no_code", "certificat")]
 )
 async def test_a_browser_that_comes_back_without_a_code_is_told_what_to_do(
-    short: Path, anaf_like: Spv, outcome: str, words: str
+    vault: VaultProcess, anaf_like: Spv, outcome: str, words: str
 ) -> None:
-    vault = VaultProcess(short, anaf_like.url)
-    await vault.start()
     await enrol(vault, anaf_like)
     await anaf_like.tell("oauth", next=outcome)
     begun = await vault.enrol.post("/authorisations", json={"session": "s", "requested_by": "ana"})
@@ -129,15 +134,12 @@ async def test_a_browser_that_comes_back_without_a_code_is_told_what_to_do(
     answer = await vault.enrol.post("/authorisations/code", json={"session": "s", **back})
     assert answer.status_code == 400
     assert words in answer.json()["error"]["ro"]
-    await vault.close()
 
 
 @pytest.mark.parametrize("kind", ["waf", "maintenance", "bad_gateway", "empty", "extra_brace"])
 async def test_anafs_strange_answers_pass_as_they_are(
-    short: Path, anaf_like: Spv, kind: str
+    vault: VaultProcess, anaf_like: Spv, kind: str
 ) -> None:
-    vault = VaultProcess(short, anaf_like.url)
-    await vault.start()
     cif = next(iter(anaf_like.simulator.state.rights.values()))[0]
     await vault.map(cif, await enrol(vault, anaf_like))
     await anaf_like.tell("faults", path="listaMesaje", kind=kind, times=1)
@@ -154,12 +156,11 @@ async def test_anafs_strange_answers_pass_as_they_are(
         )
     assert (through.status_code, through.content) == (direct.status_code, direct.content)
     assert "arhivar-reason" not in through.headers
-    await vault.close()
 
 
-async def test_a_download_that_is_cut_is_not_taken_for_whole(short: Path, anaf_like: Spv) -> None:
-    vault = VaultProcess(short, anaf_like.url)
-    await vault.start()
+async def test_a_download_that_is_cut_is_not_taken_for_whole(
+    vault: VaultProcess, anaf_like: Spv
+) -> None:
     message = next(iter(anaf_like.simulator.state.messages.values()))
     await vault.map(message.cif, await enrol(vault, anaf_like))
     await anaf_like.tell("faults", path="descarcare", kind="cut", times=1)
@@ -169,7 +170,6 @@ async def test_a_download_that_is_cut_is_not_taken_for_whole(short: Path, anaf_l
             params={"id": message.id},
             headers={"Arhivar-Cif": message.cif},
         )
-    await vault.close()
 
 
 async def test_a_refresh_token_that_works_once_carries_a_grant_through_three_years(
