@@ -295,6 +295,12 @@ async def test_a_handler_that_reads_an_object_past_its_loader_stops_the_start(si
         create_app(site.world.settings, handlers=[*HANDLERS, planted], passwords=cheap_passwords())
 
 
+async def test_no_page_about_what_is_not_approved_is_declared_for_the_firm(site: Site) -> None:
+    for _, path, handler in endpoints(site.app.litestar):
+        if path.endswith(("/pending", "/rejected", "/approve", "/reject", "/reconsider")):
+            assert handler.opt["allow"] <= CLIENT_ROLES, path
+
+
 async def test_no_documentation_or_debug_page_is_served(site: Site) -> None:
     assert not site.app.litestar.debug
     for path in ("/schema", "/schema/openapi.json", "/docs", "/.git/config", "/server-status"):

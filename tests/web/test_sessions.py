@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, settings
+from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
@@ -69,6 +69,8 @@ def test_a_session_lives_exactly_as_long_as_the_model_says(template: Path) -> No
         max_examples=20,
         stateful_step_count=25,
         deadline=None,
+        # Without shrinking: a trace of 25 steps can be read, and shrinking takes minutes.
+        phases=(Phase.explicit, Phase.reuse, Phase.generate),
         suppress_health_check=list(HealthCheck),
     )
     case = Machine.TestCase()
