@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import ctypes
+import logging
 import multiprocessing
 import os
 import resource
@@ -20,6 +21,8 @@ from concurrent.futures.process import BrokenProcessPool
 from appliance.core.errors import ArhivarError, Busy
 from appliance.core.sentence import Sentence
 from appliance.core.signature import Verdict
+
+logger = logging.getLogger(__name__)
 
 MEMORY_LIMIT = 1536 * 1024 * 1024  # address space of one renderer, bytes
 SECONDS = 180  # for one document
@@ -105,7 +108,7 @@ class _Renderer:
         # A forked child would inherit our event loop and sockets.
         context = multiprocessing.get_context("spawn")
         self._pool = ProcessPoolExecutor(
-            1, mp_context=context, initializer=_prepare, initargs=(os.getpid(),)
+            1, mp_context=context, initializer=_prepare, initargs=(os.getpid(), MEMORY_LIMIT)
         )
         self._rendered = 0
         try:
@@ -113,7 +116,8 @@ class _Renderer:
             self.pid = await asyncio.wait_for(
                 asyncio.wrap_future(self._pool.submit(_warm_up)), SECONDS
             )
-        except (BrokenProcessPool, TimeoutError, OSError) as error:
+        except (BrokenProcessPool, TimeoutError, OSError, MemoryError, ImportError) as error:
+            logger.warning("no renderer could be started: %r", error)
             raise Busy(
                 Sentence(
                     "Nu poate porni niciun proces pentru PDF-uri. Verifică memoria serverului; "
@@ -146,7 +150,7 @@ class _Renderer:
 _PR_SET_PDEATHSIG = 1  # prctl(2)
 
 
-def _prepare(parent: int) -> None:
+def _prepare(parent: int, memory: int) -> None:
     # Nobody would read what we render when our parent was killed.
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != parent:
@@ -154,7 +158,7 @@ def _prepare(parent: int) -> None:
     # Ctrl-C in a terminal reaches every process of the group; our parent decides.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    resource.setrlimit(resource.RLIMIT_AS, (MEMORY_LIMIT, MEMORY_LIMIT))
+    resource.setrlimit(resource.RLIMIT_AS, (memory, memory))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
 
 

@@ -27,6 +27,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent.parent))
 
 from appliance.config import Settings
 from appliance.core import signature, spv, ubl
+from appliance.core.errors import DocumentRefused
 from appliance.core.spv import ListEntry
 from appliance.simulator import Simulator
 from appliance.simulator.companies import CLIENTS
@@ -152,7 +153,7 @@ def steps(
         try:
             with timer.step("parse"):
                 ubl.read(package.document)
-        except ubl.DocumentRefused:  # a notice
+        except DocumentRefused:  # a notice
             pass
         with timer.step("plan, all of these"):
             planned(message, data)

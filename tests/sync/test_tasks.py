@@ -8,9 +8,8 @@ import os
 import random
 import resource
 import subprocess
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -20,93 +19,24 @@ import pytest
 from appliance.core.roles import Status
 from appliance.core.times import BUCHAREST
 from appliance.simulator.invoice import AttachmentDraft
-from appliance.store import clients, documents, engine, jobs, messages, verify
+from appliance.store import clients, documents, jobs, messages
 from appliance.store import files as archive_files
 from appliance.store.files import Archive
-from appliance.store.jobs import Job
 from appliance.store.messages import Message, MessageState
 from appliance.sync import ingest, tasks
-from appliance.sync.rendering import Renderers
 from appliance.sync.spv import SpvClient
+from tests.support.desk import Desk
 from tests.support.spv import (
     ALFA,
     BETA,
     STRANGER,
     Answer,
-    FakeVault,
     eroare,
     invoice,
     names,
     package,
     refusal,
-    running_vault,
-    signer,
 )
-from tests.support.store import World
-
-
-@dataclass
-class Desk:
-    """Everything that sync has, without its queue: jobs are run one by one."""
-
-    world: World
-    vault: FakeVault
-    context: tasks.Context
-
-    async def run(self, kind: str | None = None, *, at: datetime | None = None) -> list[Job]:
-        """Run what is due, also what that makes due, and return the jobs as they ended."""
-        ended = []
-        kinds = [kind] if kind else ["list", "message", "render"]
-        while due := await jobs.lease(10, at or datetime.now(UTC), 45, kinds):
-            for job in due:
-                await tasks.run(job.id, self.context)
-                after = await jobs.get(job.id)
-                assert after is not None
-                ended.append(after)
-        return ended
-
-    async def fetch(self) -> list[Job]:
-        """List, and run everything that follows but PDFs."""
-        return [await self.listing(), *await self.run("message")]
-
-    async def documents(self) -> list[dict[str, Any]]:
-        return await engine.fetch(
-            "SELECT d.*, c.uid AS client_uid FROM document d JOIN client c ON c.id = d.client"
-        )
-
-    def spooled(self) -> list[str]:
-        return names(self.world.settings.spool_dir.iterdir())
-
-    async def listing(self) -> Job:
-        job = await jobs.insert("list", self.world.alfa_uid, datetime.now(UTC))
-        await self.run("list")
-        after = await jobs.get(job.id)
-        assert after is not None
-        return after
-
-    async def only_message(self) -> Message:
-        (message,) = [found for state in MessageState for found in await messages.in_state(state)]
-        return message
-
-    def problems(self) -> list[verify.Problem]:
-        return verify.check(self.world.settings, deep=True, at=datetime.now(UTC))
-
-
-@pytest.fixture
-async def desk(world: World) -> AsyncIterator[Desk]:
-    settings = world.settings
-    settings.spool_dir.mkdir()
-    async with running_vault(settings.spv_socket) as vault:
-        context = tasks.Context(
-            settings=settings,
-            archive=Archive(settings.archive_dir),
-            spv=SpvClient(settings.spv_socket, settings.spv_environment),
-            renderers=Renderers(1),
-            pinned={signer().pinned.fingerprint: signer().pinned},
-        )
-        yield Desk(world, vault, context)
-        context.renderers.close()
-        await context.spv.close()
 
 
 async def test_a_listed_invoice_is_filed_with_its_pdf(desk: Desk) -> None:

@@ -1,0 +1,112 @@
+"""sync as a process of its own, with a real vault and a simulated SPV behind it."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+from collections.abc import Callable
+from contextlib import closing
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from appliance import config
+from appliance.config import Settings
+from appliance.demo import _enrol
+from appliance.simulator.companies import CLIENTS
+from appliance.store import clients, verify
+from appliance.store.engine import open_store
+from appliance.vault import keys
+from tests.support.demo import until
+from tests.support.simulator import Running
+
+
+class Installation:
+    """A data directory with firm and clients; `vault` and `sync` may come and go."""
+
+    def __init__(self, directory: Path, simulator: Running, **options: Any) -> None:
+        certificates = directory / "certificates"
+        certificates.mkdir()
+        (certificates / "simulator.pem").write_bytes(simulator.simulator.state.signer.pem)
+        self.settings = replace(
+            Settings(),
+            data_dir=directory / "data",
+            vault_dir=directory / "vault",
+            vault_key_file=directory / "vault" / "kek",
+            run_dir=directory / "run",
+            spv_oauth_url=f"{simulator.url}/anaf-oauth2/v1",
+            spv_api_url=simulator.url,
+            spv_extra_certificates=certificates,
+            **options,
+        )
+        self.settings.data_dir.mkdir()
+        self.settings.run_dir.mkdir()
+        self.settings.vault_dir.mkdir(mode=0o700)
+        keys.create(self.settings.vault_key_file)
+        self._config = directory / "arhivar.toml"
+        self._config.write_text(config.dump(self.settings), encoding="utf-8")
+        self._directory = directory
+        self._running: dict[str, subprocess.Popen[bytes]] = {}
+        asyncio.run(self._populate())
+        self.start("vault")
+        until("the vault's sockets", self.settings.enrol_socket.exists)
+        _enrol(self.settings, simulator.about)
+
+    async def _populate(self) -> None:
+        at = datetime.now(UTC)
+        async with open_store(self.settings, migrate=True):
+            await clients.create_firm("Contabilitate Tismana SRL", at)
+            for client in CLIENTS:
+                await clients.create_client(client.company.name, [client.company.cif], at)
+
+    def start(self, name: str) -> subprocess.Popen[bytes]:
+        with self.log_file(name).open("ab") as log:
+            self._running[name] = subprocess.Popen(
+                [sys.executable, "-m", "appliance", name],
+                env={**os.environ, "ARHIVAR_CONFIG": str(self._config)},
+                stdout=log,
+                stderr=log,
+            )
+        return self._running[name]
+
+    def end(self, name: str, number: signal.Signals = signal.SIGTERM) -> int:
+        process = self._running.pop(name)
+        process.send_signal(number)
+        return process.wait(30)
+
+    def close(self) -> None:
+        for name in list(self._running):
+            self.end(name, signal.SIGKILL)
+
+    def log_file(self, name: str) -> Path:
+        return self._directory / f"{name}.log"
+
+    def log(self, name: str = "sync") -> str:
+        return self.log_file(name).read_text()
+
+    def rows(self, statement: str) -> list[tuple[Any, ...]]:
+        url = f"{self.settings.database_path.as_uri()}?mode=ro"
+        with closing(sqlite3.connect(url, uri=True, timeout=10)) as connection:
+            return connection.execute(statement).fetchall()
+
+    def count(self, statement: str) -> int:
+        return sum(number for (number,) in self.rows(f"SELECT COUNT(*) FROM {statement}"))
+
+    def wait(self, what: str, condition: Callable[[], Any], seconds: float = 60) -> Any:
+        try:
+            return until(what, condition, seconds)
+        except AssertionError as error:
+            raise AssertionError(f"{error}\n{self.log()[-4000:]}") from None
+
+    def settled(self) -> None:
+        """Wait until every list is read, every message filed and every PDF made."""
+        self.wait("every client listed", lambda: self.count("job WHERE kind = 'list'") == 3)
+        self.wait("no open job", lambda: not self.count("job WHERE state IN ('queued', 'leased')"))
+
+    def problems(self) -> list[verify.Problem]:
+        return verify.check(self.settings, deep=True, at=datetime.now(UTC))

@@ -1,0 +1,258 @@
+"""The process `arhivar sync`, with the real vault and a simulated SPV."""
+
+from __future__ import annotations
+
+import json
+import os
+import pickle
+import signal
+import sqlite3
+import stat
+import time
+from collections.abc import Iterator
+from contextlib import closing
+from datetime import UTC, datetime
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+from huey.exceptions import HueyException
+
+from appliance.core.times import BUCHAREST
+from appliance.sync import queue
+from tests.support.demo import until
+from tests.support.simulator import Running, running_simulator
+from tests.support.sync import Installation
+
+
+@pytest.fixture
+def simulator() -> Iterator[Running]:
+    with running_simulator(invoices=30) as running:
+        yield running
+
+
+@pytest.fixture
+def installation(tmp_path: Path, simulator: Running) -> Iterator[Installation]:
+    made = Installation(tmp_path, simulator)
+    yield made
+    made.close()
+
+
+def test_everything_listed_is_filed_and_rendered_and_the_end_is_clean(
+    installation: Installation, simulator: Running
+) -> None:
+    installation.start("sync")
+    installation.settled()
+
+    listed = len(simulator.simulator.state.messages)
+    assert installation.count("message WHERE state IN ('archived', 'notice')") == listed
+    invoices = installation.count("document WHERE type <> 'unreadable'")
+    assert installation.count("document_file WHERE role = 'pdf'") == invoices > 20
+    assert installation.count("document WHERE signature_result = 'valid'") == invoices
+
+    start = time.monotonic()
+    assert installation.end("sync") == 0
+    assert time.monotonic() - start < 10
+    today = datetime.now(UTC).astimezone(BUCHAREST).date().isoformat()
+    lines = (installation.settings.archive_dir / "decisions" / f"{today}.jsonl").read_text()
+    told = [json.loads(line)["type"] for line in lines.splitlines()]
+    assert told.count("document") == installation.count("document")
+    assert list(installation.settings.spool_dir.iterdir()) == []
+    assert installation.problems() == []
+    assert "Traceback" not in installation.log()
+
+
+def test_killed_in_the_middle_of_fetching_everything_is_filed_once(
+    installation: Installation, simulator: Running
+) -> None:
+    listed = len(simulator.simulator.state.messages)
+    for filed in (1, 12):
+        installation.start("sync")
+        installation.wait(
+            f"{filed} filed", partial(installation.count, f"document HAVING COUNT(*) >= {filed}")
+        )
+        children = renderers_of(installation)
+        installation.end("sync", signal.SIGKILL)
+        # Nobody would read what they render.
+        until("no orphan", partial(all_gone, children), 10)
+        assert installation.count("job WHERE state IN ('queued', 'leased')")
+        assert installation.problems() == []
+
+    # As if the leases had run out; a test does not wait for them.
+    with closing(sqlite3.connect(installation.settings.database_path)) as connection, connection:
+        connection.execute("UPDATE job SET lease_until = created_at WHERE state = 'leased'")
+    installation.start("sync")
+    installation.settled()
+
+    assert installation.count("message WHERE state IN ('archived', 'notice')") == listed
+    assert installation.count("document") + installation.count("notice") == listed
+    assert installation.end("sync") == 0
+    assert installation.problems() == []
+
+
+def test_told_to_end_in_the_middle_it_ends_at_once_and_goes_on_at_the_next_start(
+    installation: Installation, simulator: Running
+) -> None:
+    installation.start("sync")
+    installation.wait("one filed", lambda: installation.count("document"))
+
+    start = time.monotonic()
+    assert installation.end("sync") == 0
+    assert time.monotonic() - start < 12
+
+    # Nothing is left leased: the next start does not wait for leases to run out.
+    assert installation.count("job WHERE state = 'leased'") == 0
+    assert installation.problems() == []
+    installation.start("sync")
+    installation.settled()
+    listed = len(simulator.simulator.state.messages)
+    assert installation.count("message WHERE state IN ('archived', 'notice')") == listed
+
+
+def test_a_call_that_hangs_does_not_hold_up_the_end(
+    installation: Installation, simulator: Running
+) -> None:
+    # A vault that is stopped takes the connection and answers nothing.
+    installation._running["vault"].send_signal(signal.SIGSTOP)
+    try:
+        installation.start("sync")
+        installation.wait("a list at work", lambda: installation.count("job WHERE state='leased'"))
+        start = time.monotonic()
+        assert installation.end("sync") == 0
+        assert time.monotonic() - start < 15
+    finally:
+        installation._running["vault"].send_signal(signal.SIGCONT)
+    assert installation.count("job WHERE state = 'leased'") == 0
+    assert set(installation.rows("SELECT attempts FROM job")) == {(0,)}
+
+
+def test_foreign_rows_in_the_queue_run_nothing_and_stop_nobody(
+    installation: Installation, tmp_path: Path
+) -> None:
+    installation.start("sync")
+    installation.wait("ready", lambda: "ready" in installation.log())
+    proof = tmp_path / "proof"
+
+    class Bad:
+        def __reduce__(self) -> tuple[Any, ...]:
+            return os.mkdir, (str(proof),)
+
+    rows = [
+        pickle.dumps(Bad()),
+        b"not json",
+        b"[" * 100_000,
+        b'{"job": "1", "priority": 0}',
+        b'{"job": true, "priority": 0}',
+        b'{"job": 1, "priority": 0, "name": "os.mkdir"}',
+        b'{"job": 99999999999999999999, "priority": 0}',
+        b'{"job": 123456, "priority": 0}',  # no such job
+    ]
+    plant(installation, rows * 4)
+    installation.wait("the rows are gone", lambda: not planted(installation))
+
+    installation.settled()
+
+    assert not proof.exists()
+    assert installation.count("document") > 20
+    assert installation.end("sync") == 0
+    assert installation.problems() == []
+
+
+def test_a_queue_that_is_no_database_is_made_anew(installation: Installation) -> None:
+    installation.settings.queue_path.write_bytes(b"\0" * 5000)
+
+    installation.start("sync")
+    installation.settled()
+
+    assert stat.S_IMODE(installation.settings.queue_path.stat().st_mode) == 0o600
+
+
+def plant(installation: Installation, rows: list[bytes]) -> None:
+    path = installation.settings.queue_path
+    with closing(sqlite3.connect(path, timeout=10)) as connection, connection:
+        for lane in ("messages", "pdf"):
+            connection.executemany(
+                "INSERT INTO task (queue, data, priority) VALUES (?, ?, 99)",
+                [(lane, row) for row in rows],
+            )
+            connection.executemany(
+                "INSERT INTO schedule (queue, data, timestamp) VALUES (?, ?, 0)",
+                [(lane, row) for row in rows],
+            )
+            connection.executemany(
+                "INSERT OR REPLACE INTO kv (queue, key, value) VALUES (?, 'rt:run_job', ?)",
+                [(lane, row) for row in rows],
+            )
+
+
+def planted(installation: Installation) -> int:
+    path = installation.settings.queue_path
+    with closing(sqlite3.connect(path, timeout=10)) as connection:
+        (tasks,) = connection.execute("SELECT COUNT(*) FROM task WHERE priority = 99").fetchone()
+        (later,) = connection.execute("SELECT COUNT(*) FROM schedule").fetchone()
+    return int(tasks + later)
+
+
+def renderers_of(installation: Installation) -> list[int]:
+    parent = installation._running["sync"].pid
+    found = []
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            try:
+                after_name = (entry / "stat").read_text().rpartition(")")[2].split()
+                command = (entry / "cmdline").read_text()
+            except OSError:
+                continue
+            if int(after_name[1]) == parent and "spawn_main" in command:
+                found.append(int(entry.name))
+    return found
+
+
+def all_gone(pids: list[int]) -> bool:
+    return not any(state(pid) != "Z" for pid in pids)
+
+
+def state(pid: int) -> str:
+    try:
+        return (Path("/proc") / str(pid) / "stat").read_text().rpartition(")")[2].split()[0]
+    except OSError:
+        return "Z"
+
+
+# The queue by itself
+
+
+def test_the_queue_holds_numbers_as_json_and_nothing_else(tmp_path: Path) -> None:
+    path = tmp_path / "queue.db"
+    huey = queue.open_queue(path, "messages")
+
+    @huey.task(name=queue.TASK_NAME)  # type: ignore[untyped-decorator]
+    def run_job(job_id: int) -> None: ...
+
+    run_job(7, priority=10)
+    run_job(8)
+
+    assert huey.storage.enqueued_items() == [
+        b'{"job": 7, "priority": 10}',
+        b'{"job": 8, "priority": 0}',
+    ]
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        pickle.dumps({"job": 1, "priority": 0}),
+        b"",
+        b"7",
+        b"null",
+        b'{"job": 1}',
+        b'{"job": 1.0, "priority": 0}',
+        b'{"job": -1, "priority": 0}',
+        b'{"job": 1, "priority": false}',
+    ],
+)
+def test_anything_but_a_number_is_refused(data: bytes) -> None:
+    with pytest.raises((ValueError, HueyException)):
+        queue.JobNumbers().deserialize(data)
