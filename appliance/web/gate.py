@@ -20,6 +20,7 @@ from appliance.web.asgi import App, Message, Receive, Scope, Send
 from appliance.web.auth import csrf
 from appliance.web.auth.cookies import CookieName
 from appliance.web.auth.guards import NotLoggedIn
+from appliance.web.auth.headers import REPORTS
 from appliance.web.auth.sessions import alive, hash_of, seen_is_old
 from appliance.web.errors import answer
 from appliance.web.portal import Portal
@@ -114,6 +115,9 @@ class Gate:
     async def _check_forgery(self, visit: Visit, scope: Scope, receive: Receive) -> Receive:
         headers = list(scope["headers"])
         csrf.check_source(headers, self._portal.place.origin)
+        if visit.path == REPORTS:
+            # The browser itself sends it, from no form; it changes nothing.
+            return receive
         expected: str | None
         if visit.path in BEFORE_LOG_IN:
             nonce = self._portal.cookies.read(headers, CookieName.PRE_SESSION)

@@ -160,6 +160,7 @@ def check_headers(response: httpx.Response, *, secure: bool) -> None:
         assert cookie.startswith("__Host-") is secure
         assert ("secure" in parts) is secure
         assert not any(part.startswith("domain") for part in parts)
+    assert headers["reporting-endpoints"] == 'csp="/csp-report"'
     if headers.get("content-type", "").startswith("text/"):
         assert "charset=utf-8" in headers["content-type"]
         assert headers["content-type"].count("charset") == 1

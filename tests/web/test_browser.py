@@ -5,8 +5,8 @@ Everything is served by Hypercorn as in production, lifespan included.
 
 from __future__ import annotations
 
-import os
 import re
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,7 @@ from tests.support.store import NOW
 from tests.support.web import PASSWORD, Site
 from tests.support.web_server import Served, served
 
-CHROMIUM = Path(os.environ.get("ARHIVAR_CHROMIUM", "/usr/bin/chromium"))
+CHROMIUM = Path(shutil.which("chromium") or "chromium")
 ARGUMENTS = [
     "--no-sandbox",
     "--disable-gpu",

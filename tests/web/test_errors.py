@@ -183,6 +183,28 @@ async def test_a_field_that_comes_twice_is_refused(site: Site) -> None:
     assert response.status_code == 400
 
 
+async def test_a_report_of_the_policy_is_one_line_without_what_was_sent(
+    site: Site, caplog: pytest.LogCaptureFixture
+) -> None:
+    sent = (
+        b'[{"type":"csp-violation","body":{"effectiveDirective":"script-src-elem",'
+        b'"blockedURL":"https://evil.example/canar?x=canar","documentURL":"http://canar"}}]'
+    )
+    headers = {"sec-fetch-site": "same-origin", "content-type": "application/reports+json"}
+    browser = Browser(site.app)
+    with caplog.at_level(logging.WARNING):
+        for body in (sent, b"", b"[[[[", b"{}", b'[{"body":1}]', b"x" * 20_000, *[sent] * 30):
+            response = await browser.request("POST", "/csp-report", headers=headers, content=body)
+            assert response.status_code == 204
+    lines = [record.getMessage() for record in caplog.records if "policy" in record.getMessage()]
+    assert set(lines) == {"policy blocked directive=script-src-elem host=evil.example"}
+    assert len(lines) == 20
+    assert "canar" not in caplog.text
+    foreign = {**headers, "sec-fetch-site": "cross-site"}
+    response = await browser.request("POST", "/csp-report", headers=foreign, content=sent)
+    assert response.status_code == 403
+
+
 async def test_static_files_are_kept_as_long_as_their_address_names_their_content(
     site: Site,
 ) -> None:

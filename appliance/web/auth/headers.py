@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from appliance.web.asgi import App, Message, Receive, Scope, Send
 
+REPORTS = "/csp-report"  # where browsers tell what the policy blocked
+
 CONTENT_SECURITY_POLICY = "; ".join(
     (
         "default-src 'none'",
@@ -22,6 +24,7 @@ CONTENT_SECURITY_POLICY = "; ".join(
         "base-uri 'none'",
         "object-src 'none'",
         "manifest-src 'self'",
+        "report-to csp",
     )
 )
 
@@ -32,6 +35,7 @@ HSTS = "max-age=31536000; includeSubDomains"
 
 ALWAYS = {
     "content-security-policy": CONTENT_SECURITY_POLICY,
+    "reporting-endpoints": f'csp="{REPORTS}"',
     "x-content-type-options": "nosniff",
     "referrer-policy": "same-origin",
     "cross-origin-opener-policy": "same-origin",
