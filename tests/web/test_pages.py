@@ -127,6 +127,14 @@ async def test_of_two_who_decide_at_once_one_sees_who_was_faster(site: Site) -> 
     assert len((await documents.by_uid(uid)).events) == 2
 
 
+async def test_twenty_taps_approve_once(site: Site) -> None:
+    uid = await site.invoice()
+    ana = await site.browser("ana")
+    taps = await asyncio.gather(*(ana.post(f"/documents/{uid}/approve", SEEN) for _ in range(20)))
+    assert sorted(response.status_code for response in taps) == [303] + [409] * 19
+    assert [event.action for event in (await documents.by_uid(uid)).events] == ["ingest", "approve"]
+
+
 async def test_what_is_approved_is_the_revision_that_was_seen(site: Site) -> None:
     uid = await site.invoice()
     ana = await site.browser("ana")

@@ -21,8 +21,9 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from appliance.config import Settings
 from appliance.store import accounts, sessions
 from appliance.store.engine import open_store
+from appliance.store.sessions import MOST_PER_ACCOUNT
 from appliance.web.app import PortalApp, create_app
-from appliance.web.auth.sessions import ABSOLUTE, IDLE, MOST_PER_ACCOUNT, hash_of, new_id
+from appliance.web.auth.sessions import ABSOLUTE, IDLE, hash_of, new_id
 from tests.support.store import NOW, make_world
 from tests.support.web import PASSWORD, Browser, Clock, Site, cheap_passwords
 

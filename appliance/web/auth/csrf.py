@@ -7,7 +7,8 @@ Every unsafe request passes, before anything of its body is used:
 4. the token in `X-CSRF` or in the form field `csrf` must be the HMAC of *this*
    session (before log-in: of this browser's nonce cookie).
 
-A pair made by another visitor is therefore worth nothing here.
+A pair made by another visitor is therefore worth nothing here. The one exception
+to 4 is the address where browsers report what the policy blocked: it changes nothing.
 """
 
 from __future__ import annotations

@@ -17,7 +17,6 @@ IDLE = timedelta(minutes=30)
 ABSOLUTE = timedelta(hours=12)
 CLOCK_SLACK = timedelta(seconds=60)
 SEEN_EVERY = timedelta(minutes=1)
-MOST_PER_ACCOUNT = 10
 FULL = 2  # the level that reaches pages; 1 (password only) reaches the second factor alone
 
 
