@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
@@ -22,6 +22,8 @@ POLL_SECONDS = 0.5
 PRIORITY = 10
 # sync takes a job within a second; when nothing moves for so long it is not running.
 PATIENCE_SECONDS = 30
+# What waits no longer than that (ANAF's minute, a first retry) is waited for.
+SHORT_WAIT_SECONDS = 65
 
 
 async def fetch_and_watch(settings: Settings, cif: str | None) -> int:
@@ -62,7 +64,8 @@ async def _watch(console: Console, chosen: list[ClientRow]) -> bool:
     with Progress(*columns, console=console) as progress:
         bar_of = {client.id: progress.add_task(client.name, total=None) for client in chosen}
         pdf_bar = progress.add_task("PDF", total=None, visible=False)
-        most_pdfs, before, still = 0, None, 0.0
+        most_pdfs = 0
+        settled_before, before, unmoved, still = None, None, 0.0, 0.0
         while True:
             now = []
             for client in chosen:
@@ -79,14 +82,17 @@ async def _watch(console: Console, chosen: list[ClientRow]) -> bool:
                 total=most_pdfs or None,
                 visible=most_pdfs > 0,
             )
-            due = await jobs.due(datetime.now(UTC))
-            if due == 0:
-                return False
-            state = (now, pdfs, due)
+            at = datetime.now(UTC)
+            due = await jobs.due(at)
+            soon = await jobs.due(at + timedelta(seconds=SHORT_WAIT_SECONDS))
+            progress_made, state = (now, pdfs), (now, pdfs, due, soon)
+            unmoved = 0.0 if progress_made != settled_before else unmoved + POLL_SECONDS
             still = 0.0 if state != before else still + POLL_SECONDS
-            if still >= PATIENCE_SECONDS:
+            if soon == 0 or (due == 0 and unmoved >= SHORT_WAIT_SECONDS):
+                return False
+            if due and still >= PATIENCE_SECONDS:
                 return True
-            before = state
+            settled_before, before = progress_made, state
             await asyncio.sleep(POLL_SECONDS)
 
 

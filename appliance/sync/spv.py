@@ -173,7 +173,7 @@ class SpvClient:
                     "the connection to SPV broke; it is tried again without you",
                 ),
                 after_seconds=30,
-                reason=type(error).__name__,
+                reason="broken",
             ) from error
 
 

@@ -139,7 +139,7 @@ async def _defer(job: Job, context: Context, deferred: Deferred) -> None:
         await jobs.give_back(job.id, until)
         return
     wait: float = deferred.after_seconds
-    if deferred.reason == "unreachable":
+    if deferred.reason in ("unreachable", "broken"):
         wait = max(wait, _backoff(job.attempts))
     await _later(job, wait, deferred.sentence)
 

@@ -79,6 +79,17 @@ class Installation:
         process.send_signal(number)
         return process.wait(30)
 
+    def arhivar(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """Run the command on this installation."""
+        return subprocess.run(
+            [sys.executable, "-m", "appliance", *arguments],
+            env={**os.environ, "ARHIVAR_CONFIG": str(self._config)},
+            capture_output=True,
+            text=True,
+            timeout=100,
+            check=False,
+        )
+
     def close(self) -> None:
         for name in list(self._running):
             self.end(name, signal.SIGKILL)

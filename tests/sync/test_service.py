@@ -63,6 +63,18 @@ def test_everything_listed_is_filed_and_rendered_and_the_end_is_clean(
     assert "Traceback" not in installation.log()
 
 
+def test_a_fetch_that_somebody_watches_ends_when_everything_is_there(
+    installation: Installation, simulator: Running
+) -> None:
+    installation.start("sync")
+
+    fetched = installation.arhivar("fetch")
+
+    assert fetched.returncode == 0, fetched.stdout + fetched.stderr
+    assert not installation.count("message WHERE state = 'queued'")
+    assert installation.arhivar("fetch", "--client", "99").returncode != 0
+
+
 def test_killed_in_the_middle_of_fetching_everything_is_filed_once(
     installation: Installation, simulator: Running
 ) -> None:
