@@ -266,7 +266,7 @@ async def _has_firm(settings: Settings) -> bool:
 
 
 def _readable_password() -> str:
-    words = ("brad", "codru", "deal", "fagure", "izvor", "munte", "rouă", "zmeur")
+    words = ("brad", "codru", "deal", "fagure", "izvor", "munte", "plop", "zmeur")
     return "-".join(
         (secrets.choice(words), str(secrets.randbelow(9000) + 1000), secrets.choice(words),
          str(secrets.randbelow(9000) + 1000))
