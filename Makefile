@@ -30,7 +30,7 @@ bench: ## Print every benchmark of tests/bench, each beside its peer or floor.
 	@sh scripts/setup.sh test
 	@for bench in tests/bench/bench_*.py; do echo "== $$bench"; $(PYTHON) $$bench || exit 1; done
 
-assets: ## Build fonts, scripts and translations into the package.
+assets: ## Build fonts, icons and scripts into the package.
 	@sh scripts/setup.sh run
 
 wheel: ## Build dist/arhivar-*.whl with templates, fonts, styles and migrations inside.
@@ -44,4 +44,3 @@ lock: ## Renew the lock files with hashes (needs uv).
 clean: ## Remove what was built or installed here; the demo's data too.
 	rm -rf .venv node_modules dist build demo-data appliance/fonts appliance/web/static/vendor .mypy_cache .ruff_cache .pytest_cache
 	find appliance tests -name '__pycache__' -prune -exec rm -rf {} +
-	find appliance -name '*.mo' -delete

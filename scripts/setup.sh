@@ -33,7 +33,8 @@ find_python() {
 [ -n "$(find_python)" ] || packages="$packages python3 python3-venv"
 command -v npm >/dev/null || packages="$packages nodejs npm"
 if [ "$purpose" = test ]; then
-    packages="$packages git chromium rclone cadaver curl poppler-utils qpdf strace"
+    # libatomic1: the browser driver's own Node needs it.
+    packages="$packages git chromium libatomic1 rclone cadaver curl poppler-utils qpdf strace"
 fi
 # shellcheck disable=SC2086  # a list of words is meant
 missing=$(missing_packages $packages)
@@ -64,7 +65,7 @@ if [ ! -f "$stamp" ]; then
     touch "$stamp"
 fi
 
-# 3 Fonts, icons and htmx from the npm lock file, and the compiled translations.
+# 3 Fonts, icons and htmx from the npm lock file.
 sh scripts/assets.sh
 
 if [ "$purpose" = test ]; then say "ready to test"; else say "ready"; fi

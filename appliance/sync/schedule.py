@@ -1,4 +1,4 @@
-"""What sync does unasked: list every client daily, write decisions, tidy the archive."""
+"""What sync does unasked: list every client daily, write decisions, tidy and check the archive."""
 
 from __future__ import annotations
 
@@ -8,26 +8,30 @@ from datetime import date, datetime, timedelta
 
 from appliance.config import Settings
 from appliance.core.times import BUCHAREST
-from appliance.store import clients, decisions, jobs
+from appliance.store import clients, decisions, jobs, verify
 from appliance.store.files import Archive
 
 logger = logging.getLogger(__name__)
 
+CHECK_FROM, CHECK_UNTIL = 3, 6  # hours in Romania, when nobody works
+
 
 class Housekeeping:
-    """What is due by the clock; remembers the day of the last tidying."""
+    """What is due by the clock; remembers the days of the last tidying and the last check."""
 
     def __init__(self, settings: Settings, archive: Archive) -> None:
         self._settings = settings
         self._archive = archive
         self._tidied: date | None = None
+        # Not at every start: a restart by day should not read the whole archive.
+        self._checked: date | None = None
 
     async def do(self, at: datetime) -> None:
         """Do what is due; called every few seconds, and it never raises.
 
         Whatever fails here is tried again the next time and does not stop the fetching.
         """
-        for work in (queue_due_lists(self._settings, at), self._tidy(at)):
+        for work in (queue_due_lists(self._settings, at), self._tidy(at), self._check(at)):
             try:
                 await work
             except Exception:
@@ -43,6 +47,22 @@ class Housekeeping:
         for path in await asyncio.to_thread(self._archive.sweep, at):
             logger.info("removed %s, left by an interrupted write", path.name)
         self._tidied = today
+
+    async def _check(self, at: datetime) -> None:
+        """By night compare rows and files, and hash the part of the bytes whose night it is.
+
+        Every file is hashed once in 28 nights. Each problem is an error in the
+        log; nothing is changed.
+        """
+        local = at.astimezone(BUCHAREST)
+        if self._checked == local.date() or not CHECK_FROM <= local.hour < CHECK_UNTIL:
+            return
+        part = local.date().toordinal() % 28
+        problems = await asyncio.to_thread(verify.check, self._settings, at=at, part=part)
+        for problem in problems:
+            logger.error("check: %s: %s", problem.kind, problem.sentence)
+        logger.info("check of part %d of 28: %d problems", part, len(problems))
+        self._checked = local.date()
 
 
 async def queue_due_lists(settings: Settings, at: datetime) -> None:
