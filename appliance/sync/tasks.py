@@ -22,6 +22,8 @@ back with a sentence and a time, or parked when trying again cannot help:
 from __future__ import annotations
 
 import asyncio
+import hashlib
+import json
 import logging
 import random
 from collections.abc import Mapping
@@ -233,13 +235,29 @@ async def _list_cif(
             logger.warning("%s: %d entries of another client", client_uid, len(added))
         elif owner == client_id:
             logger.info("%s: %d listed, %d new", client_uid, len(entries), len(added))
-    nameless = len(spv.without_id(of_owner[client_id]))
-    if nameless or strangers:
-        logger.warning(
-            "%s: %d entries without an id, %d of companies that are no clients",
-            client_uid, nameless, strangers,
-        )  # fmt: skip
+    for entry in spv.without_id(of_owner[client_id]):
+        await _keep_nameless(client_id, entry, at)
+    if strangers:
+        logger.warning("%s: %d entries of companies that are no clients", client_uid, strangers)
     await context.spv.report_cifs(cif, listing)
+
+
+async def _keep_nameless(client_id: int, entry: spv.ListEntry, at: datetime) -> None:
+    """Remember an entry that cannot be downloaded, with its reason, so that a person sees it.
+
+    It gets an id made of what ANAF said, so that the same entry is kept once.
+    """
+    said = json.dumps(dict(entry.raw), sort_keys=True, default=str)
+    made = f"fara-id-{hashlib.sha256(said.encode()).hexdigest()[:16]}"
+    problem = Sentence(
+        f"ANAF a listat mesajul cu indexul de încărcare {entry.upload_id or '?'} fără id de "
+        "descărcare, deci nu poate fi adus. Verifică-l în SPV.",
+        f"ANAF listed the message with upload index {entry.upload_id or '?'} without a download "
+        "id, so it cannot be fetched; check it in SPV",
+    )
+    async with transaction():
+        for message in await messages.remember(client_id, [replace(entry, message_id=made)], at):
+            await messages.settle(message.uid, MessageState.NOT_ALLOWED, problem, at)
 
 
 # message

@@ -113,6 +113,23 @@ async def test_an_entry_without_its_cif_belongs_to_the_one_that_was_asked_for(de
     assert len(await desk.documents()) == 1
 
 
+async def test_an_entry_without_an_id_is_kept_once_and_says_why_it_was_not_fetched(
+    desk: Desk,
+) -> None:
+    desk.vault.offer("7001", package())
+    desk.vault.offer("7002", package())
+    del desk.vault.entries[ALFA][1]["id"]
+
+    await desk.fetch()
+    await desk.fetch()
+
+    assert desk.vault.downloads == ["7001"]
+    (kept,) = await messages.in_state(MessageState.NOT_ALLOWED)
+    assert kept.problem is not None
+    assert str(kept.upload_id) in kept.problem.ro
+    assert desk.problems() == []
+
+
 async def test_text_that_no_database_holds_does_not_stop_the_list(desk: Desk) -> None:
     desk.vault.offer("7001", package(), detalii="jum\ud83d\u0000tate")
     desk.vault.offer("7002", package())
