@@ -18,7 +18,7 @@ from appliance.core.times import from_text
 from appliance.store import periods
 from appliance.store.clients import CLIENT_QUERY, ClientRow, client_of, visible_clients
 from appliance.store.engine import ENGINE, Row, data_version, fetch_now
-from appliance.store.scope import scoped_at
+from appliance.store.scope import notices_seen, scoped_at
 
 __all__ = [
     "ClientRow",
@@ -161,10 +161,11 @@ def notices_in(viewer: Viewer, client_id: int, period: str) -> list[DriveEntry]:
     """Return the notices filed under Altele in this month."""
     if not viewer.roles_at(client_id):
         return []
+    seen = notices_seen(viewer)
     rows = ENGINE.run_now_tuples(
         "SELECT folder_name, uid, created_at, created_at FROM notice "
-        "WHERE client = ? AND period = ?",
-        [client_id, period],
+        f"WHERE client = ? AND period = ? AND {seen.sql}",
+        [client_id, period, *seen.values],
     )
     return list(map(DriveEntry._make, rows))
 
@@ -192,7 +193,11 @@ def periods_in(viewer: Viewer, client_id: int, kind: Kind, at: datetime) -> list
         )
     found = {row["period"] for row in rows if row["period"]}
     if kind is Kind.OTHER:
-        notices = fetch_now("SELECT DISTINCT period FROM notice WHERE client = ?", [client_id])
+        seen = notices_seen(viewer)
+        notices = fetch_now(
+            f"SELECT DISTINCT period FROM notice WHERE client = ? AND {seen.sql}",
+            [client_id, *seen.values],
+        )
         found |= {row["period"] for row in notices}
     closed = fetch_now("SELECT MAX(period) AS p FROM closed_period WHERE client = ?", [client_id])
     return sorted(found | set(periods.open_after(closed[0]["p"], at)))
@@ -222,12 +227,13 @@ def resolve_notice(viewer: Viewer, client_id: int, period: str, name: str) -> Dr
     """Return the notice that is filed in this month under this name in any case."""
     if not viewer.roles_at(client_id):
         return None
+    seen = notices_seen(viewer)
     rows = fetch_now(
         "SELECT notice.id, notice.uid, notice.client, client.uid AS client_uid, "
         "notice.folder_name, notice.archive_month, notice.period, notice.created_at FROM notice "
         "JOIN client ON client.id = notice.client "
-        "WHERE notice.client = ? AND notice.folder_key = ? AND notice.period = ?",
-        [client_id, tree.key(name), period],
+        f"WHERE notice.client = ? AND notice.folder_key = ? AND notice.period = ? AND {seen.sql}",
+        [client_id, tree.key(name), period, *seen.values],
     )
     if not rows:
         return None

@@ -19,6 +19,7 @@ from appliance.core.times import from_text, to_text
 from appliance.store import audit, clients, periods, tables
 from appliance.store.documents import NewFile, archive_month, free_file_name, free_folder_name
 from appliance.store.engine import Row, execute, fetch, joined
+from appliance.store.scope import notices_seen
 
 
 @dataclass(frozen=True)
@@ -32,7 +33,7 @@ class NewNotice:
     text: str
     received_at: datetime
     folder_name: str  # as wanted: `add()` appends ~2 when it is taken
-    upload_id: str | None = None
+    upload_id: str | None = None  # of the invoice that it is about
     archive_month: str | None = None  # None: that of `received_at`
     files: Sequence[NewFile] = ()
 
@@ -153,10 +154,11 @@ async def list_for(
     else:
         ids = clients.visible_clients(viewer)
     unseen = "AND (acknowledged_client_at IS NULL OR acknowledged_firm_at IS NULL) "
+    seen = notices_seen(viewer)
     rows = await fetch(
-        f"{_NOTICE} WHERE notice.client IN (SELECT value FROM json_each(?)) "
+        f"{_NOTICE} WHERE notice.client IN (SELECT value FROM json_each(?)) AND {seen.sql} "
         f"{unseen if alerts_only else ''}ORDER BY notice.id DESC",
-        [json.dumps(ids)],
+        [json.dumps(ids), *seen.values],
     )
     found = [_notice(row) for row in rows]
     return [notice for notice in found if notice.alerts(viewer)] if alerts_only else found
@@ -164,7 +166,8 @@ async def list_for(
 
 async def get(uid: str, viewer: Viewer) -> NoticeRow:
     """Return the notice with its files; `NotFound` when it is not this person's to see."""
-    rows = await fetch(f"{_NOTICE} WHERE notice.uid = ?", [uid])
+    seen = notices_seen(viewer)
+    rows = await fetch(f"{_NOTICE} WHERE notice.uid = ? AND {seen.sql}", [uid, *seen.values])
     if not rows or not viewer.roles_at(rows[0]["client"]):
         raise _no_notice()
     files = await fetch("SELECT * FROM notice_file WHERE notice = ? ORDER BY id", [rows[0]["id"]])

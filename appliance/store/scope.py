@@ -92,3 +92,20 @@ def _any_of(alternatives: list[Condition]) -> Condition:
         " OR ".join(f"({each.sql})" for each in useful),
         [value for each in useful for value in each.values],
     )
+
+
+def notices_seen(viewer: Viewer) -> Condition:
+    """Return the SQL condition on `notice` for those that this person's side may see.
+
+    The client's people see all of theirs. The firm sees ANAF's errors, which
+    are about uploads that became no document; what a buyer wrote, and what
+    nobody could read, only once the document it is about is approved: its text
+    names that document.
+    """
+    return Condition(
+        "(notice.client IN (SELECT value FROM json_each(?)) OR notice.type = 'anaf_error' "
+        "OR EXISTS (SELECT 1 FROM message about JOIN document ON document.message = about.id "
+        "WHERE about.client = notice.client AND about.upload_id = notice.upload_id "
+        "AND document.status IN ('approved', 'archived')))",
+        [json.dumps(sorted(viewer.memberships))],
+    )

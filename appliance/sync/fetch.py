@@ -20,8 +20,9 @@ from appliance.store.messages import MessageState
 POLL_SECONDS = 0.5
 # Somebody asked and looks on: before what runs by night.
 PRIORITY = 10
-# sync takes a job within a second; when nothing moves for so long it is not running.
-PATIENCE_SECONDS = 30
+# sync takes a job within a second; a killed one leaves leases that end within a minute. When
+# nothing moves for longer than both it is not running.
+PATIENCE_SECONDS = 75
 # What waits no longer than that (ANAF's minute, a first retry) is waited for.
 SHORT_WAIT_SECONDS = 65
 

@@ -74,23 +74,21 @@ def plan(
 
     `own` are the client's identifiers, `others` those of the firm's other
     clients. What cannot be read becomes a document "de verificat manual" with
-    the sentence that says why, and keeps its zip.
+    the sentence that says why, and keeps its zip. What the bytes are decides,
+    whatever the list called the message: only a header of ANAF's is a notice,
+    which both sides see; an invoice waits for the client's approval.
     """
     kind_of_message = spv.message_type(message.type)
     try:
         package = spv.read_zip(data)
     except ZipRefused as refused:
-        if kind_of_message in (MessageType.ERROR, MessageType.BUYER_MESSAGE):
-            return _notice(message, "unknown", refused.sentence.ro, data, None)
         return _unreadable(message, refused.sentence, data, None, _absent())
-    if (notice := _read_notice(message, kind_of_message, data, package)) is not None:
+    if (notice := _read_notice(message, data, package)) is not None:
         return notice
-    verdict = verify(package.document, package.signature, pinned=pinned, at=message.created_at)
+    verdict = verify(package.document, package.signature, pinned=pinned, at=_received(message))
     try:
         invoice = ubl.read(package.document)
     except DocumentRefused as refused:
-        if kind_of_message is MessageType.UNKNOWN:
-            return _notice(message, "unknown", message.details, data, package)
         return _unreadable(message, refused.sentence, data, package, verdict)
     check = spv.check_cif(invoice, own, others)
     if check.result is CifResult.FOREIGN_CLIENT:
@@ -147,25 +145,22 @@ async def quarantine(
 # Notices
 
 
-def _read_notice(
-    message: Message, kind: MessageType, data: bytes, package: Package
-) -> Filing | None:
-    """Return the notice that the message is, or None when it carries a document."""
-    announced = kind in (MessageType.ERROR, MessageType.BUYER_MESSAGE)
+def _read_notice(message: Message, data: bytes, package: Package) -> Filing | None:
+    """Return the notice that the message is, or None when it is no header of ANAF's."""
     try:
         namespace, root = spv.document_root(package.document)
     except DocumentRefused:
         namespace, root = "", ""
     if root != "header" or not namespace.startswith("mfp:"):
-        return _notice(message, "unknown", message.details, data, package) if announced else None
+        return None
     try:
         errors = spv.read_error_document(package.document).errors
         return _notice(message, "anaf_error", "\n".join(errors), data, package)
     except DocumentRefused:
         pass
     try:
-        text = spv.read_buyer_message(package.document).text
-        return _notice(message, "buyer_message", text, data, package)
+        said = spv.read_buyer_message(package.document)
+        return _notice(message, "buyer_message", said.text, data, package, about=said.upload_id)
     except DocumentRefused:
         return _notice(message, "unknown", message.details, data, package)
 
@@ -177,17 +172,18 @@ _NOTICE_LABELS = {
 }
 
 
-def _notice(message: Message, kind: str, text: str, data: bytes, package: Package | None) -> Filing:
+def _notice(
+    message: Message, kind: str, text: str, data: bytes, package: Package, *, about: str = ""
+) -> Filing:
+    """Return a notice; `about` is the upload id of the invoice that it speaks of."""
     received = _received(message)
     files = _Files()
     files.add("zip", "message.zip", "application/zip", data)
-    if package is not None:
-        files.add("original", "message.xml", _XML, package.document, shown_suffix=".xml")
-        if package.signature is not None:
-            files.add(
-                "signature", "signature.xml", _XML, package.signature,
-                shown_suffix="_semnatura.xml",
-            )  # fmt: skip
+    files.add("original", "message.xml", _XML, package.document, shown_suffix=".xml")
+    if package.signature is not None:
+        files.add(
+            "signature", "signature.xml", _XML, package.signature, shown_suffix="_semnatura.xml"
+        )
     name = naming.notice_name(
         received.astimezone(BUCHAREST).date(), _NOTICE_LABELS[kind],
         message.upload_id or message.message_id,
@@ -201,7 +197,7 @@ def _notice(message: Message, kind: str, text: str, data: bytes, package: Packag
         text=text or message.type,
         received_at=received,
         folder_name=name,
-        upload_id=message.upload_id,
+        upload_id=about or message.upload_id,
         archive_month=documents.archive_month(message.listed_at),
         files=files.rows,
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from appliance.core.errors import NotFound
-from appliance.core.roles import Kind
+from appliance.core.roles import VISIBLE_TO_FIRM, Kind, Status
 from appliance.store import audit, documents, drive, messages, notices
 from appliance.store.documents import NewFile
 from appliance.store.notices import NewNotice
@@ -18,11 +18,11 @@ async def a_notice(world: World, message_id: str = "1", **fields: object) -> str
         uid=message.uid,
         client_id=world.alfa,
         message_uid=message.uid,
-        type="anaf_error",
+        type=str(fields.get("type", "anaf_error")),
         text="Factura are erori de validare",
         received_at=NOW,
         folder_name=str(fields.get("folder_name", f"2026-11-24_Eroare-ANAF_{message_id}")),
-        upload_id=message.upload_id,
+        upload_id=str(fields.get("upload_id", message.upload_id)),
         files=[
             NewFile("zip", "message.zip", "application/zip", 1, "00"),
             NewFile("original", "error.xml", "application/xml", 1, "01", shown_suffix=".xml"),
@@ -44,6 +44,43 @@ async def test_a_notice_is_filed_with_its_files_and_its_message(world: World) ->
     assert (await messages.get(uid)).state is messages.MessageState.NOTICE
     assert [entry.uid for entry in drive.notices_in(ana, world.alfa, "2026-11")] == [uid]
     assert audit.verify(world.settings.database_path) == []
+
+
+@pytest.mark.parametrize("type", ["buyer_message", "unknown"])
+@pytest.mark.parametrize("status", list(Status))
+async def test_the_firm_hears_of_a_message_about_a_document_only_when_that_is_approved(
+    world: World, type: str, status: Status
+) -> None:
+    """Its text names the document (design: none carries the content of a pending one)."""
+    [about] = await messages.remember(world.alfa, [entry("1", upload_id="900")], NOW)
+    await documents.add(new_document(world.alfa, uid=about.uid, message_uid=about.uid), at=NOW)
+    await world.bring(about.uid, status)
+    uid = await a_notice(world, "2", type=type, upload_id="900")
+
+    for name in ("ana", "elena", "gina"):
+        viewer = await world.viewer(name)
+        may = name == "ana" or status in VISIBLE_TO_FIRM
+        listed = [notice.uid for notice in await notices.list_for(viewer, world.alfa_uid)]
+        assert listed == [uid] * may
+        on_drive = [found.uid for found in drive.notices_in(viewer, world.alfa, "2026-11")]
+        assert on_drive == [uid] * may
+        named = "2026-11-24_Eroare-ANAF_2"
+        assert (drive.resolve_notice(viewer, world.alfa, "2026-11", named) is not None) == may
+        if may:
+            assert (await notices.get(uid, viewer)).uid == uid
+        else:
+            with pytest.raises(NotFound):
+                await notices.get(uid, viewer)
+            with pytest.raises(NotFound):
+                await notices.acknowledge(uid, viewer, NOW)
+
+
+async def test_a_message_about_an_unknown_document_stays_with_the_client(world: World) -> None:
+    uid = await a_notice(world, "2", type="buyer_message", upload_id="901")
+
+    assert [n.uid for n in await notices.list_for(await world.viewer("ana"))] == [uid]
+    assert await notices.list_for(await world.viewer("elena")) == []
+    assert await notices.list_for(await world.viewer("gina")) == []
 
 
 async def test_each_side_acknowledges_for_itself(world: World) -> None:

@@ -321,31 +321,52 @@ def test_a_buyers_message_is_a_notice_with_its_text() -> None:
     assert (new.type, new.text) == ("buyer_message", "Preț greșit la poziția 2")
 
 
-def test_a_message_of_unknown_type_is_shown_with_what_anaf_said() -> None:
-    data = members(("6001.xml", b"<noutate>ceva</noutate>"))
+def test_a_buyers_message_names_the_invoice_that_it_is_about() -> None:
+    data = package(generator.buyer_message("57001", "Preț greșit"), upload_id="6009")
 
-    new = notice(data, message("NOTIFICARE NOUA", details="Ceva nou"))
-
-    assert (new.type, new.text) == ("unknown", "Ceva nou")
+    assert notice(data, message("MESAJ CUMPARATOR PRIMIT")).upload_id == "57001"
 
 
-def test_a_message_that_says_nothing_is_shown_with_its_type() -> None:
-    data = members(("6001.xml", b"<noutate/>"))
+def test_a_header_of_anafs_that_nobody_knows_is_a_notice_with_what_anaf_said() -> None:
+    data = members(("6001.xml", b'<header xmlns="mfp:anaf:nou:v1" altceva="1"/>'))
 
-    assert notice(data, message("NOTIFICARE NOUA", details="")).text == "NOTIFICARE NOUA"
+    told = notice(data, message("NOTIFICARE NOUA", details="Ceva nou"))
+    silent = notice(data, message("NOTIFICARE NOUA", details=""))
+
+    assert (told.type, told.text) == ("unknown", "Ceva nou")
+    assert silent.text == "NOTIFICARE NOUA"
+
+
+TIPS = ["ERORI FACTURA", "MESAJ CUMPARATOR PRIMIT", "NOTIFICARE NOUA"]
+
+
+@pytest.mark.parametrize("tip", TIPS)
+def test_an_invoice_waits_for_the_client_whatever_the_list_called_it(tip: str) -> None:
+    """A notice is seen by the firm at once, so nothing but ANAF's own header may be one."""
+    assert document(package(), message(tip)).type == "invoice"
+    refused = document(members(("6001.xml", with_doctype(DTD))), message(tip))
+    assert refused.type == "unreadable"
+    assert refused.problem is not None
+
+
+@pytest.mark.parametrize("tip", TIPS)
+def test_an_invoice_of_another_client_is_quarantined_whatever_the_list_called_it(tip: str) -> None:
+    filing = plan(package(invoice(STRANGER, BETA)), message(tip))
+
+    assert isinstance(filing, ingest.Quarantine)
 
 
 def test_an_invoice_under_an_unknown_type_is_a_document_all_the_same() -> None:
     assert document(package(), message("FACTURA NOUA")).kind is Kind.RECEIVED
 
 
-@pytest.mark.parametrize("tip", ["ERORI FACTURA", "MESAJ CUMPARATOR PRIMIT"])
+@pytest.mark.parametrize("tip", TIPS)
 @pytest.mark.parametrize("data", [b"PK\3\4 broken", members(("6001.xml", b"<other/>"))])
-def test_a_notice_that_cannot_be_read_is_still_a_notice(tip: str, data: bytes) -> None:
-    new = notice(data, message(tip))
+def test_what_cannot_be_read_is_kept_for_a_person_to_look_at(tip: str, data: bytes) -> None:
+    new = document(data, message(tip))
 
-    assert new.type == "unknown"
-    assert new.text
+    assert new.type == "unreadable"
+    assert new.problem is not None
 
 
 # Bad input, by name

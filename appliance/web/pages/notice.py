@@ -85,9 +85,9 @@ async def acknowledge(
 async def notice_file(
     request: Request[Any, Any, Any], notice: NamedDependency[NoticeRow], name: FromPath[str]
 ) -> Stream:
-    """One file of the notice."""
+    """One file of the notice; its zip is evidence and may hold more, so it is not given out."""
     for file in notice.files:
-        if file.stored_name == name:
+        if file.stored_name == name and file.shown_name is not None:
             opened = portal_of(request).archive.open_file(
                 notice.client_uid, notice.archive_month, notice.uid, name
             )
