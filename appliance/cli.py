@@ -7,9 +7,11 @@ sentence on standard error, in Romanian when the terminal's language is.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import logging
 import os
+import shutil
 import sys
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -18,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from appliance import config
+from appliance import __version__, config
 from appliance.core.errors import ArhivarError
 from appliance.core.sentence import Sentence
 
@@ -32,6 +34,8 @@ OWNERS = {
     "sync": "arhivar-sync",
     "vault": "arhivar-vault",
 }
+
+PORT = click.IntRange(1, 65535)
 
 
 def main() -> int:
@@ -68,7 +72,7 @@ def terminal_language() -> str:
     type=click.Path(path_type=Path, dir_okay=False),
     help="Settings file (default: $ARHIVAR_CONFIG, else /etc/arhivar/arhivar.toml).",
 )
-@click.version_option(package_name="arhivar", message="%(version)s")
+@click.version_option(__version__, message="%(version)s")
 @click.pass_context
 def cli(context: click.Context, config_file: Path | None) -> None:
     """Arhivar: e-Factura from SPV to the archive, the client's phone and the accountant's drive."""
@@ -134,10 +138,16 @@ def serve() -> None:
 
 @cli.command()
 @click.option("--data", type=click.Path(path_type=Path, file_okay=False), default=Path("demo-data"))
-@click.option("--portal-port", type=int, default=8080, show_default=True)
-@click.option("--drive-port", type=int, default=8081, show_default=True)
-@click.option("--spv-port", type=int, default=8082, show_default=True)
-@click.option("--invoices", type=int, default=120, show_default=True, help="How many to make.")
+@click.option("--portal-port", type=PORT, default=8080, show_default=True)
+@click.option("--drive-port", type=PORT, default=8081, show_default=True)
+@click.option("--spv-port", type=PORT, default=8082, show_default=True)
+@click.option(
+    "--invoices",
+    type=click.IntRange(min=0),
+    default=120,
+    show_default=True,
+    help="How many to make.",
+)
 @click.option(
     "--documents",
     type=click.Path(path_type=Path, file_okay=False, exists=True),
@@ -166,8 +176,8 @@ def demo(
 
 @cli.command()
 @click.option("--host", default="127.0.0.1", show_default=True)
-@click.option("--port", type=int, default=8082, show_default=True)
-@click.option("--invoices", type=int, default=120, show_default=True)
+@click.option("--port", type=PORT, default=8082, show_default=True)
+@click.option("--invoices", type=click.IntRange(min=0), default=120, show_default=True)
 @click.option("--seed", type=int, default=1, show_default=True)
 @click.option(
     "--documents",
@@ -234,13 +244,31 @@ def migrate() -> None:
 @click.option("--email", prompt="Your e-mail", help="Of the first administrator.")
 @click.option("--name", prompt="Your name", help="Of the first administrator.")
 def init(firm: str, email: str, name: str) -> None:
-    """First run: make the database and the firm, and print the administrator's activation link."""
+    """First run: make the vault's key, database and firm; print the administrator's link."""
     from appliance.store.setup import first_run
 
+    _make_vault_key(_settings())
     settings = _settings_as("sync")
     token = asyncio.run(first_run(settings, firm, email, name, datetime.now(UTC)))
     click.echo("Open this link within 24 hours and choose a password:")
     click.echo(f"{settings.web_url}/activate/{token}")
+
+
+def _make_vault_key(settings: Settings) -> None:
+    """Make the key file, and give it to the vault's user, unless systemd provides the key.
+
+    A key that is there is kept; a run that was cut off is simply run again.
+    """
+    from appliance.vault import keys
+
+    if any(Path("/etc/credstore.encrypted").glob("vault-kek.*")):
+        return
+    keys.create(settings.vault_key_file)
+    if settings.single_user or os.geteuid() != 0:
+        return
+    with contextlib.suppress(LookupError):  # the user does not exist: nobody drops to it either
+        for path in (settings.vault_key_file.parent, settings.vault_key_file):
+            shutil.chown(path, OWNERS["vault"], OWNERS["vault"])
 
 
 @cli.command()

@@ -87,6 +87,13 @@ def run_demo(
     data.mkdir(parents=True, exist_ok=True)
     lock = _lock(data)
     settings = _settings(data, portal_port, drive_port, spv_port)
+    if len({portal_port, drive_port, spv_port}) < 3:
+        raise BadInput(
+            Sentence(
+                "Portalul, discul și SPV au nevoie de porturi diferite. Alege altele.",
+                "portal, drive and SPV need different ports; choose others",
+            )
+        )
     for port in (portal_port, drive_port, spv_port):
         _require_free(port)
     for name in ("demo.json", "simulator.json"):

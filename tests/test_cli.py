@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from appliance import __version__
 from tests.conftest import ROOT
 
 VECTORS = ROOT / "tests" / "vectors" / "ubl"
@@ -20,7 +21,12 @@ def arhivar(
 ) -> subprocess.CompletedProcess[str]:
     environment = {**os.environ, "LC_ALL": language}
     if data is not None:
-        environment |= {"ARHIVAR_DATA_DIR": str(data), "ARHIVAR_SINGLE_USER": "true"}
+        environment |= {
+            "ARHIVAR_DATA_DIR": str(data),
+            "ARHIVAR_VAULT_DIR": str(data / "vault"),
+            "ARHIVAR_VAULT_KEY_FILE": str(data / "vault" / "kek"),
+            "ARHIVAR_SINGLE_USER": "true",
+        }
     return subprocess.run(
         [sys.executable, "-m", "appliance", *arguments],
         cwd=ROOT, env=environment, capture_output=True, text=True, timeout=60, check=False,
@@ -49,6 +55,8 @@ def test_help_says_what_a_command_is_for(arguments: tuple[str, ...]) -> None:
         ("inspect",),
         ("render", "a.xml"),
         ("demo", "--portal-port", "many"),
+        ("demo", "--portal-port", "99999"),
+        ("demo", "--invoices", "-3"),
         ("--config", "/absent.toml", "check"),
     ],
 )
@@ -58,6 +66,17 @@ def test_wrong_use_ends_with_2_and_one_sentence(arguments: tuple[str, ...]) -> N
     assert done.returncode == 2
     assert done.stderr.strip()
     assert "Traceback" not in done.stderr
+
+
+def test_the_version_is_known_without_an_installation() -> None:
+    assert arhivar("--version").stdout == f"{__version__}\n"
+
+
+def test_a_demo_needs_three_ports(tmp_path: Path) -> None:
+    done = arhivar("demo", "--data", str(tmp_path), "--portal-port", "9", "--drive-port", "9")
+
+    assert done.returncode == 2
+    assert "different ports" in done.stderr
 
 
 def test_inspect_prints_a_line_for_each_file_and_goes_on_after_a_bad_one(tmp_path: Path) -> None:
@@ -97,6 +116,7 @@ def test_the_first_run_prints_a_link_and_a_second_one_refuses(tmp_path: Path) ->
 
     assert first.returncode == 0, first.stderr
     assert "http://localhost:8080/activate/" in first.stdout
+    assert (tmp_path / "data" / "vault" / "kek").stat().st_mode & 0o777 == 0o600
     assert second.returncode == 2
     assert "Firma există deja" in second.stderr
 

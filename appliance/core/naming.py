@@ -12,6 +12,8 @@ from datetime import date
 
 from anyascii import anyascii
 
+from appliance.core.cif import scheme
+
 CLIENT_LENGTH = 40
 NAME_LENGTH = 60
 _PARTNER_AT_LEAST = 12
@@ -71,8 +73,12 @@ def attachment_name(filename: str, position: int) -> str:
 
 
 def client_folder_name(name: str, cif: str) -> str:
-    """Return `Alfa Construct SRL (12345678)`, at most 40 characters; the CIF is never cut."""
-    suffix = f" ({_NOT_A_WORD.sub('', cif)[:16]})" if cif else ""
+    """Return `Alfa Construct SRL (12345678)`, at most 40 characters; the CIF is never cut.
+
+    A CNP is left out: it is a person's, and everybody on the drive reads the name.
+    """
+    shown = "" if scheme(cif) == "cnp" else cif
+    suffix = f" ({_NOT_A_WORD.sub('', shown)[:16]})" if shown else ""
     return _whole(_plain(name).lstrip(" .") or "Client", suffix, CLIENT_LENGTH)
 
 

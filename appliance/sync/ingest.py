@@ -17,6 +17,7 @@ from pathlib import PurePath
 
 from appliance.core import money, naming, spv, ubl, ubl_model
 from appliance.core.certificates import PinnedCertificate
+from appliance.core.cif import mask_cnp
 from appliance.core.errors import DocumentRefused, ZipRefused
 from appliance.core.roles import Kind
 from appliance.core.sentence import Sentence
@@ -132,11 +133,12 @@ async def quarantine(
     facts = {"v": manifest.VERSION, "uid": message.uid, "cif": message.cif,
              "named": list(found.identifiers)}  # fmt: skip
     await asyncio.to_thread(archive.quarantine, message.uid, data, facts)
-    named = ", ".join(found.identifiers)
+    named = ", ".join(map(mask_cnp, found.identifiers))
+    listed = mask_cnp(message.cif)
     problem = Sentence(
-        f"Mesajul a fost listat pentru CIF {message.cif}, dar factura este a altui client "
+        f"Mesajul a fost listat pentru CIF {listed}, dar factura este a altui client "
         f"(CIF {named}). Verifică drepturile certificatului în SPV.",
-        f"the message was listed for CIF {message.cif}, but the invoice is another client's "
+        f"the message was listed for CIF {listed}, but the invoice is another client's "
         f"(CIF {named}); check the certificate's rights in SPV",
     )
     await messages.settle(message.uid, MessageState.QUARANTINED, problem, at)

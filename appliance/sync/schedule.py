@@ -3,13 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
+import multiprocessing
+import os
+import signal
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
 from datetime import date, datetime, timedelta
+from functools import partial
 
 from appliance.config import Settings
 from appliance.core.times import BUCHAREST
 from appliance.store import clients, decisions, jobs, verify
 from appliance.store.files import Archive
+from appliance.store.verify import Problem
 
 logger = logging.getLogger(__name__)
 
@@ -31,7 +39,7 @@ class Housekeeping:
 
         Whatever fails here is tried again the next time and does not stop the fetching.
         """
-        for work in (queue_due_lists(self._settings, at), self._tidy(at), self._check(at)):
+        for work in (queue_due_lists(self._settings, at), self._tidy(at)):
             try:
                 await work
             except Exception:
@@ -48,21 +56,42 @@ class Housekeeping:
             logger.info("removed %s, left by an interrupted write", path.name)
         self._tidied = today
 
-    async def _check(self, at: datetime) -> None:
+    async def check_by_night(self, at: datetime) -> None:
         """By night compare rows and files, and hash the part of the bytes whose night it is.
 
         Every file is hashed once in 28 nights. Each problem is an error in the
-        log; nothing is changed.
+        log; nothing is changed. Cancelled, it stops at once.
         """
         local = at.astimezone(BUCHAREST)
         if self._checked == local.date() or not CHECK_FROM <= local.hour < CHECK_UNTIL:
             return
         part = local.date().toordinal() % 28
-        problems = await asyncio.to_thread(verify.check, self._settings, at=at, part=part)
+        self._checked = local.date()
+        try:
+            check = partial(verify.check, self._settings, at=at, part=part)
+            problems = await _in_own_process(check)
+        except Exception:
+            # The fetching does not stop for it, and the next night looks again.
+            logger.exception("the check of part %d of 28 failed", part)
+            return
         for problem in problems:
             logger.error("check: %s: %s", problem.kind, problem.sentence)
         logger.info("check of part %d of 28: %d problems", part, len(problems))
-        self._checked = local.date()
+
+
+async def _in_own_process(work: Callable[[], list[Problem]]) -> list[Problem]:
+    """Run what takes long in a process that ends with the wait for it; a thread could not."""
+    loop = asyncio.get_running_loop()
+    pool = ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn"))
+    pid = 0
+    try:
+        pid = await loop.run_in_executor(pool, os.getpid)
+        return await loop.run_in_executor(pool, work)
+    finally:
+        if pid:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        pool.shutdown(wait=False, cancel_futures=True)
 
 
 async def queue_due_lists(settings: Settings, at: datetime) -> None:

@@ -86,6 +86,7 @@ async def _until(stop: asyncio.Event, lanes: Sequence[Lane], context: tasks.Cont
         asyncio.create_task(stop.wait()),
         asyncio.create_task(_every(KEEP_SECONDS, keep)),
         asyncio.create_task(_every(HOUSEKEEPING_SECONDS, house.do)),
+        asyncio.create_task(_every(HOUSEKEEPING_SECONDS, house.check_by_night)),
         *(asyncio.create_task(lane.feed()) for lane in lanes),
     ]
     try:

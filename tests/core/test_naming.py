@@ -139,6 +139,8 @@ def test_an_attachment_keeps_what_the_sender_called_it_and_nothing_of_a_path() -
 
 
 def test_the_cif_of_a_client_is_never_cut() -> None:
+    # A CNP is a person's: it stands on no drive.
+    assert naming.client_folder_name("Ionescu Ana PFA", "2850101223341") == "Ionescu Ana PFA"
     assert naming.client_folder_name("Alfa Construct SRL", "12345678") == (
         "Alfa Construct SRL (12345678)"
     )
