@@ -132,9 +132,11 @@ def listen(host: str, port: int) -> socket.socket:
 
 
 def configured(listening: socket.socket) -> Config:
-    """Return Hypercorn's configuration for a socket that is open already."""
+    """Return Hypercorn's configuration for a socket that is open already, and is its from now on."""
     config = Config()
-    config.bind = [f"fd://{listening.fileno()}"]
+    # detach(): Hypercorn closes the descriptor; a second owner would later close
+    # whatever has its number by then.
+    config.bind = [f"fd://{listening.detach()}"]
     config.accesslog = None
     config.errorlog = None
     config.graceful_timeout = 1
