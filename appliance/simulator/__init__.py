@@ -132,7 +132,7 @@ def listen(host: str, port: int) -> socket.socket:
 
 
 def configured(listening: socket.socket) -> Config:
-    """Return Hypercorn's configuration for a socket that is open already, and is its from now on."""
+    """Return Hypercorn's configuration for an open socket, which is Hypercorn's from now on."""
     config = Config()
     # detach(): Hypercorn closes the descriptor; a second owner would later close
     # whatever has its number by then.
