@@ -207,9 +207,12 @@ def _unknown(theirs: list[int], ours: list[int]) -> SchemaUnknown:
 
 
 def _make_data_dir(path: Path) -> None:
-    if path.is_dir():
-        return
-    path.mkdir(parents=True)
+    try:
+        path.mkdir(parents=True)
+    except FileExistsError:
+        if not path.is_dir():
+            raise
+        return  # from an earlier run, or by another process that migrates just now
     # The group of new files must be the directory's, whoever creates them.
     path.chmod(0o2771)
 

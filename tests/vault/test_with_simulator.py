@@ -46,11 +46,12 @@ class Spv:
 async def anaf_like(tmp_path: Path) -> AsyncIterator[Spv]:
     simulator = Simulator(seed=3, invoices=24)
     listening = listen("127.0.0.1", 0)
+    url = f"http://127.0.0.1:{listening.getsockname()[1]}"
     stop = asyncio.Event()
     task = asyncio.create_task(
         serve(simulator.app, configured(listening), shutdown_trigger=stop.wait)  # type: ignore[arg-type]
     )
-    yield Spv(simulator, f"http://127.0.0.1:{listening.getsockname()[1]}")
+    yield Spv(simulator, url)
     stop.set()
     await task
 
