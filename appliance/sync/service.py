@@ -137,6 +137,7 @@ async def _end(lanes: Sequence[Lane], context: tasks.Context) -> None:
     try:
         at = datetime.now(UTC)
         for lane in lanes:
+            await lane.leased()
             for job_id in lane.fed:
                 await jobs.give_back(job_id, at)
         await asyncio.to_thread(decisions.write_due, context.settings, at)
@@ -182,6 +183,7 @@ class Lane:
         self._workers = workers
         self._context = context
         self._loop = asyncio.get_running_loop()
+        self._leasing: asyncio.Task[list[Job]] | None = None
         self._room = asyncio.Event()
         self._closing = False
         huey = queue.open_queue(context.settings.queue_path, name)
@@ -216,13 +218,23 @@ class Lane:
         if paused > 0 and self.kinds != ("render",):
             return min(paused, FEED_SECONDS)
         room = self._workers * _FED_PER_WORKER - len(self.running) - len(self.fed)
-        leased = await jobs.lease(room, at, LEASE_SECONDS, self.kinds)
+        # Cut off between the commit and our noting it, nobody would give the jobs back.
+        self._leasing = asyncio.create_task(self._lease(room, at))
+        leased = await asyncio.shield(self._leasing)
         if leased:
-            since = time.monotonic()
-            # What is left behind by a failure in between is found by its lease.
-            self.fed.update((job.id, since) for job in leased)
             await asyncio.to_thread(self._hand_over, leased)
         return FEED_SECONDS
+
+    async def _lease(self, room: int, at: datetime) -> list[Job]:
+        leased = await jobs.lease(room, at, LEASE_SECONDS, self.kinds)
+        since = time.monotonic()
+        self.fed.update((job.id, since) for job in leased)
+        return leased
+
+    async def leased(self) -> None:
+        """Wait until everything that was leased is noted."""
+        if self._leasing is not None:
+            await asyncio.wait([self._leasing])
 
     def _hand_over(self, leased: Sequence[Job]) -> None:
         for job in leased:
