@@ -246,10 +246,10 @@ def test_cadaver_lists_reads_and_rejects(world: World, tmp_path: Path) -> None:
     )
     (tmp_path / ".netrc").chmod(0o600)
     client = CLIENTS["alfa"]
-    # The slash at the end: cadaver 0.26 moves a collection to nothing else.
+    # Into the folder: cadaver 0.26 moves a collection to nothing but a collection.
     typed = (
         f'cd "{client}/De aprobat"\nls\nget "{row.name}/{row.name}.xml" got.xml\n'
-        f'move "{row.name}" "../Respinse/{row.name}/"\nquit\n'
+        f'move "{row.name}" "../Respinse/"\nquit\n'
     )
     said = run(["cadaver", world.url], tmp_path, typed=typed)
     assert row.name in said
