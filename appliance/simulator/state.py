@@ -18,8 +18,8 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+from appliance.core import anaf_zip, spv, ubl
 from appliance.core import cif as cifs
-from appliance.core import spv, ubl
 from appliance.core.errors import DocumentRefused, ZipRefused
 from appliance.core.times import BUCHAREST, from_text, to_text
 from appliance.simulator import generator
@@ -541,7 +541,7 @@ def _package(path: Path) -> tuple[bytes, str, bool] | None:
     data = path.read_bytes()
     try:
         if path.suffix.lower() == ".zip":
-            package = spv.read_zip(data)
+            package = anaf_zip.read_zip(data)
             return package.document, package.document_name, True
         if spv.document_root(data) in _UBL:
             return data, path.name, False

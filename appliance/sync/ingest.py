@@ -15,14 +15,15 @@ from datetime import datetime
 from decimal import Decimal
 from pathlib import PurePath
 
-from appliance.core import money, naming, spv, ubl, ubl_model
+from appliance.core import anaf_zip, money, naming, spv, ubl, ubl_model
+from appliance.core.anaf_zip import Package
 from appliance.core.certificates import PinnedCertificate
 from appliance.core.cif import mask_cnp
 from appliance.core.errors import DocumentRefused, ZipRefused
 from appliance.core.roles import Kind
 from appliance.core.sentence import Sentence
 from appliance.core.signature import SignatureResult, Verdict, verify
-from appliance.core.spv import CifResult, MessageType, Package
+from appliance.core.spv import CifResult, MessageType
 from appliance.core.times import BUCHAREST
 from appliance.core.ubl_model import DocumentType, Invoice
 from appliance.store import clients, documents, jobs, manifest, messages, notices
@@ -81,7 +82,7 @@ def plan(
     """
     kind_of_message = spv.message_type(message.type)
     try:
-        package = spv.read_zip(data)
+        package = anaf_zip.read_zip(data)
     except ZipRefused as refused:
         return _unreadable(message, refused.sentence, data, None, _absent())
     if (notice := _read_notice(message, data, package)) is not None:

@@ -21,7 +21,7 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
-from appliance.core import certificates, codelists, money, naming, signature, spv, ubl
+from appliance.core import anaf_zip, certificates, codelists, money, naming, signature, spv, ubl
 from appliance.core.errors import ArhivarError, BadInput, DocumentRefused
 from appliance.core.sentence import Sentence
 from appliance.core.signature import SignatureResult, Verdict
@@ -62,7 +62,7 @@ def _inspect(path: Path) -> Inspected:
     data, received = _bytes_of(path)
     verdict: Verdict | None = None
     if data.startswith(b"PK"):
-        package = spv.read_zip(data)
+        package = anaf_zip.read_zip(data)
         document = package.document
         verdict = _verdict(document, package.signature)
     else:

@@ -32,7 +32,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from appliance.config import Settings
-from appliance.core import certificates, spv
+from appliance.core import anaf_zip, certificates, spv
 from appliance.core import cif as cifs
 from appliance.core.certificates import PinnedCertificate
 from appliance.core.errors import ArchiveConflict, ArhivarError, Busy, ZipRefused
@@ -290,7 +290,7 @@ async def _zip_of(message: Message, context: Context) -> bytes:
     await context.spv.download(message.cif, message.message_id, spooled)
     data = await asyncio.to_thread(spooled.read_bytes)
     try:
-        await asyncio.to_thread(spv.read_zip, data)
+        await asyncio.to_thread(anaf_zip.read_zip, data)
     except ZipRefused as refused:
         before = _broken(spool, message)
         if len(before) + 1 < _BROKEN_ZIP_DOWNLOADS and not any(

@@ -26,7 +26,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent.parent))
 
 from appliance.config import Settings
-from appliance.core import signature, spv, ubl
+from appliance.core import anaf_zip, signature, spv, ubl
 from appliance.core.errors import DocumentRefused
 from appliance.core.spv import ListEntry
 from appliance.simulator import Simulator
@@ -147,7 +147,7 @@ def steps(
     for message, path in found:
         data = path.read_bytes()
         with timer.step("unzip"):
-            package = spv.read_zip(data)
+            package = anaf_zip.read_zip(data)
         with timer.step("verify"):
             signature.verify(package.document, package.signature, pinned={}, at=message.created_at)
         try:

@@ -16,6 +16,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
 from cryptography.x509.oid import NameOID
 
 from appliance.core import certificates
+from appliance.core.anaf_zip import Package, read_zip
 from appliance.core.certificates import PINNED, PinnedCertificate
 from appliance.core.signature import (
     SignatureResult,
@@ -24,7 +25,6 @@ from appliance.core.signature import (
     signed_info,
     verify,
 )
-from appliance.core.spv import Package, read_zip
 
 INSIDE = datetime(2024, 2, 27, 12, 43, tzinfo=UTC)  # when the real message was made
 DOCUMENT = "\ufeff<Invoice>țuică</Invoice>\r\n".encode()

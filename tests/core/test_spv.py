@@ -13,6 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from appliance.core.anaf_zip import read_zip
 from appliance.core.errors import DocumentRefused, ZipRefused
 from appliance.core.roles import Kind
 from appliance.core.signature import SignatureResult, verify
@@ -31,7 +32,6 @@ from appliance.core.spv import (
     read_download,
     read_error_document,
     read_list,
-    read_zip,
     without_id,
 )
 

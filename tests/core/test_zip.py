@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from appliance.core.anaf_zip import Package, read_zip
 from appliance.core.errors import ZipRefused
-from appliance.core.spv import Package, read_zip
 
 INVOICE = b'<Invoice xmlns="urn:oasis:names:specification:ubl:schema:xsd:Invoice-2"/>'
 SIGNATURE = b'<Signature xmlns="http://www.w3.org/2000/09/xmldsig#"/>'

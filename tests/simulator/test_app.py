@@ -18,7 +18,7 @@ from urllib.parse import parse_qs, urlparse
 import httpx
 import pytest
 
-from appliance.core import certificates, signature, spv, ubl
+from appliance.core import anaf_zip, certificates, signature, spv, ubl
 from appliance.core.errors import BadInput
 from appliance.simulator import Limits, serve
 from appliance.simulator.companies import CLIENTS
@@ -415,7 +415,7 @@ def test_a_download_is_a_zip_signed_in_the_form_of_production(
     for cif in (FIRST, SECOND, THIRD):
         for entry in simple(client, cif).entries:
             answer = get(client, "descarcare", id=entry.message_id)
-            package = spv.read_zip(spv.read_download(answer.status_code, answer.content))
+            package = anaf_zip.read_zip(spv.read_download(answer.status_code, answer.content))
             assert package.document_name == f"{entry.upload_id}.xml"
             assert package.notes == ()
             verdict = signature.verify(
@@ -574,7 +574,7 @@ def test_a_valid_upload_reaches_both_sides(client: httpx.Client, own_invoice: by
     assert sent.message_id != came.message_id
     assert sent.details == came.details
     assert f'stare="ok" id_descarcare="{sent.message_id}"' in stare(client, upload_id)
-    package = spv.read_zip(get(client, "descarcare", id=came.message_id).content)
+    package = anaf_zip.read_zip(get(client, "descarcare", id=came.message_id).content)
     assert package.document == own_invoice
 
 
@@ -585,7 +585,7 @@ def test_the_same_invoice_again_is_an_error_that_names_the_first(
     assert 'stare="nok"' in stare(client, second)
     entry = next(e for e in simple(client).entries if e.upload_id == second)
     assert entry.type == "ERORI FACTURA"
-    package = spv.read_zip(get(client, "descarcare", id=entry.message_id).content)
+    package = anaf_zip.read_zip(get(client, "descarcare", id=entry.message_id).content)
     (text,) = spv.read_error_document(package.document).errors
     assert text == (
         f"Factura a mai fost transmisa anterior cu index={first} si data incarcare="
@@ -599,7 +599,7 @@ def test_an_invoice_with_wrong_sums_becomes_an_error(
     wrong = re.sub(rb"(?<=TaxInclusiveAmount currencyID=\"RON\">)[\d.]+", b"1.00", own_invoice)
     upload_id = index_of(upload(client, wrong))
     entry = next(e for e in simple(client).entries if e.upload_id == upload_id)
-    package = spv.read_zip(get(client, "descarcare", id=entry.message_id).content)
+    package = anaf_zip.read_zip(get(client, "descarcare", id=entry.message_id).content)
     assert "BR-CO-15" in spv.read_error_document(package.document).errors[0]
 
 
@@ -612,7 +612,7 @@ def test_a_buyers_answer_reaches_the_seller(client: httpx.Client, own_invoice: b
     index_of(upload(client, answer, "RASP", SECOND))
     came = simple(client, FIRST).entries[0]
     assert came.type == "MESAJ CUMPARATOR PRIMIT"
-    package = spv.read_zip(get(client, "descarcare", id=came.message_id).content)
+    package = anaf_zip.read_zip(get(client, "descarcare", id=came.message_id).content)
     message = spv.read_buyer_message(package.document)
     assert (message.upload_id, message.text) == (upload_id, "Lipsește avizul")
     assert simple(client, SECOND).entries[0].type == "MESAJ CUMPARATOR TRANSMIS"
@@ -692,7 +692,7 @@ def test_validation_and_conversion_need_no_token(spv_server: Running, own_invoic
 
 def test_the_signature_check_tells_good_from_bad(client: httpx.Client, corpus: Path) -> None:
     entry = simple(client).entries[0]
-    package = spv.read_zip(get(client, "descarcare", id=entry.message_id).content)
+    package = anaf_zip.read_zip(get(client, "descarcare", id=entry.message_id).content)
 
     def check(document: bytes, sign: bytes | None) -> str:
         files = {"file": ("a.xml", document), "signature": ("b.xml", sign or b"")}
@@ -703,7 +703,7 @@ def test_the_signature_check_tells_good_from_bad(client: httpx.Client, corpus: P
     answer = client.post("/api/validate/signature", files={"file": b"x"})
     assert (answer.status_code, "request incorect" in answer.json()["msg"]) == (400, True)
     path = "OCA__l10n-romania/branch-15.0/l10n_ro_account_edi_ubl/tests/4186086961.zip"
-    real = spv.read_zip((corpus / path).read_bytes())
+    real = anaf_zip.read_zip((corpus / path).read_bytes())
     assert "au fost validate cu succes" in check(real.document, real.signature)
 
 
@@ -729,7 +729,7 @@ def test_an_invoice_can_arrive_now(client: httpx.Client, clock: Clock) -> None:
     document = plan(9, 5, NOON)[0].write("", "").decode()
     answer = client.post("/simulator/messages", json={"cif": SECOND, "xml": document}).json()
     (message,) = answer["messages"]
-    package = spv.read_zip(get(client, "descarcare", id=message["id"]).content)
+    package = anaf_zip.read_zip(get(client, "descarcare", id=message["id"]).content)
     assert package.document == document.encode()
 
 
@@ -784,7 +784,7 @@ def test_a_damaged_zip_can_be_served(client: httpx.Client, kind: str, words: str
     client.post("/simulator/faults", json={"path": "descarcare", "kind": kind})
     answer = get(client, "descarcare", id=simple(client).entries[0].message_id)
     with pytest.raises(spv.ZipRefused, match=words):
-        spv.read_zip(spv.read_download(answer.status_code, answer.content))
+        anaf_zip.read_zip(spv.read_download(answer.status_code, answer.content))
 
 
 def test_a_tampered_a_renamed_and_an_unsigned_zip_can_be_served(
@@ -795,7 +795,7 @@ def test_a_tampered_a_renamed_and_an_unsigned_zip_can_be_served(
     results = []
     for kind in ("tampered", "wrong_names", "one_member"):
         client.post("/simulator/faults", json={"path": "descarcare", "kind": kind})
-        package = spv.read_zip(get(client, "descarcare", id=wanted).content)
+        package = anaf_zip.read_zip(get(client, "descarcare", id=wanted).content)
         verdict = signature.verify(
             package.document, package.signature, pinned={own.fingerprint: own}, at=None
         )
@@ -835,7 +835,7 @@ def test_real_files_are_served_byte_for_byte(corpus: Path, clock: Clock) -> None
         for entry in simple(client).entries:
             data = get(client, "descarcare", id=entry.message_id).content
             served_zip.add(data)
-            served_xml.add(spv.read_zip(data).document)
+            served_xml.add(anaf_zip.read_zip(data).document)
         for path in corpus.rglob("*.zip"):
             assert path.read_bytes() in served_zip
         names = {root[1] for root in spv.DOCUMENT_ROOTS} - {"CrossIndustryInvoice"}

@@ -13,7 +13,7 @@ import httpx
 import pytest
 from hypercorn.asyncio import serve
 
-from appliance.core import spv
+from appliance.core import anaf_zip, spv
 from appliance.core.cif import normalise
 from appliance.simulator import Simulator, configured, listen
 from appliance.vault.secret import Secret
@@ -115,7 +115,7 @@ async def test_from_the_browser_to_every_zip_of_every_company(
                 params={"id": str(entry.message_id)},
                 headers={"Arhivar-Cif": cif},
             )
-            spv.read_zip(spv.read_download(body.status_code, body.content))
+            anaf_zip.read_zip(spv.read_download(body.status_code, body.content))
             zips += 1
     assert zips == len(anaf_like.simulator.state.messages)
     tested = (await vault.enrol.post(f"/grants/{grant}/test")).json()

@@ -25,7 +25,7 @@ from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 
-from appliance.core import presentation, signature, spv, ubl
+from appliance.core import anaf_zip, presentation, signature, ubl
 from appliance.core.certificates import PINNED
 from appliance.core.errors import BadInput
 from appliance.core.presentation import Field, LineRow, Presented
@@ -97,7 +97,7 @@ def render_file(source: Path, target: Path, language: str = "ro") -> None:
     upload_id: str | None = None
     verdict: Verdict | None = None
     if data.startswith(b"PK"):
-        package = spv.read_zip(data)
+        package = anaf_zip.read_zip(data)
         data = package.document
         stem = Path(package.document_name).stem
         upload_id = stem if stem.isdecimal() else None
