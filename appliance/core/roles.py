@@ -64,6 +64,12 @@ class Membership:
     role: Role
     scope: Scope = field(default_factory=Scope)
 
+    @property
+    def sees_everything(self) -> bool:
+        """Tell whether no document of the client is kept from this member."""
+        narrowed = self.scope.kinds is not None or self.scope.suppliers is not None
+        return self.role is not Role.CONTRIBUTOR and not narrowed
+
 
 @dataclass(frozen=True)
 class DocumentFacts:

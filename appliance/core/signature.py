@@ -165,7 +165,7 @@ def _verify(
             signed_info(digest, enveloped=enveloped),
             padding.PKCS1v15(),
             # ANAF's own choice; the digest beneath is SHA-256.
-            hashes.SHA256() if enveloped else hashes.SHA1(),  # noqa: S303
+            hashes.SHA256() if enveloped else hashes.SHA1(),  # noqa: S303 - what the Ministry signs with
         )
     except InvalidSignature:
         raise _Invalid("signature_mismatch", certificate) from None

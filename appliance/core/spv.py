@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -141,21 +141,6 @@ def read_download(status: int, body: bytes) -> bytes:
         raise SpvFault(FaultKind.EXPIRED, _said(body))
     answer = _json_answer(status, body)
     raise _fault_of(answer, body) or SpvFault(FaultKind.TRANSIENT, _excerpt(body))
-
-
-def new_messages(listed: Iterable[ListEntry], known_ids: Collection[str]) -> list[ListEntry]:
-    """Return the entries not known yet, each message once, in the order listed.
-
-    Pages shift while they are read, so the same message may be listed twice.
-    Entries without an id cannot be downloaded and are left to `without_id`.
-    """
-    seen = set(known_ids)
-    fresh = []
-    for entry in listed:
-        if entry.message_id is not None and entry.message_id not in seen:
-            seen.add(entry.message_id)
-            fresh.append(entry)
-    return fresh
 
 
 def without_id(listed: Iterable[ListEntry]) -> list[ListEntry]:

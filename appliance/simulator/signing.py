@@ -99,7 +99,7 @@ class Signer:
         """Return the content of `semnatura_N.xml` for these bytes."""
         info = signed_info(hashlib.sha256(document).digest())
         # RSA-SHA1 is the form that ANAF signs in.
-        value = self.key.sign(info, padding.PKCS1v15(), hashes.SHA1())  # noqa: S303
+        value = self.key.sign(info, padding.PKCS1v15(), hashes.SHA1())  # noqa: S303 - as the Ministry does
         embedded = info.decode("ascii").replace(f' xmlns="{NAMESPACE}"', "", 1)
         for name in ("CanonicalizationMethod", "SignatureMethod", "DigestMethod"):
             embedded = embedded.replace(f"></{name}>", "/>")

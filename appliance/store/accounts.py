@@ -146,11 +146,6 @@ async def by_uid(uid: str) -> Account | None:
     return _account(await fetch(f"{_ACCOUNT} WHERE uid = ?", [uid]))
 
 
-async def list_accounts() -> list[Account]:
-    """Return everybody, in the order of their addresses."""
-    return [_read(row) for row in await fetch(f"{_ACCOUNT} ORDER BY email_key")]
-
-
 async def viewer(account_id: int) -> Viewer:
     """Return the person with every role as it is now; `NotFound` when absent or disabled."""
     if not ENGINE.in_own_transaction():

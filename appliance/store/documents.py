@@ -11,13 +11,14 @@ their lists are `lists.py`, their values `records.py`.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import date, datetime, timedelta
+from datetime import date, datetime
 
 from appliance.core.errors import NotAllowed, TransitionRefused
 from appliance.core.lifecycle import Action, decide
 from appliance.core.roles import Role, Status, Viewer
 from appliance.core.sentence import Sentence
 from appliance.core.times import to_text
+from appliance.core.tree import ALIAS_LASTS
 from appliance.store import audit, periods
 from appliance.store.engine import Row, execute, fetch, joined
 from appliance.store.events import add_event, stale
@@ -26,7 +27,6 @@ from appliance.store.incoming import (
     add_file,
     archive_month,
     first_digest,
-    free_file_name,
     free_folder_name,
 )
 from appliance.store.lists import ClientCounts, Page, Waiting, counts, page
@@ -68,15 +68,12 @@ __all__ = [
     "archive_month",
     "by_uid",
     "counts",
-    "free_file_name",
     "free_folder_name",
     "get",
     "page",
     "scoped",
     "take",
 ]
-
-ALIAS_LASTS = timedelta(minutes=10)
 
 
 @dataclass(frozen=True)

@@ -21,8 +21,3 @@ def new_uid(at: datetime) -> str:
     milliseconds = int(at.timestamp() * 1000) & (2**48 - 1)
     value = milliseconds << 80 | secrets.randbits(80)
     return "".join(_ALPHABET[value >> shift & 31] for shift in range(125, -1, -5))
-
-
-def is_uid(text: str) -> bool:
-    """Tell whether the text could be an identifier of ours (it may still name nothing)."""
-    return len(text) == UID_LENGTH and all(character in _ALPHABET for character in text)

@@ -191,7 +191,7 @@ async def _add_files(
         if file.shown_suffix is not None:
             shown = folder_name + file.shown_suffix
         if shown is not None:
-            shown = free_file_name(shown, taken)
+            shown = naming.free_file_name(shown, taken)
             taken.add(shown.casefold())
         stored.add(file.stored_name)
         await execute(
@@ -209,18 +209,6 @@ async def _add_files(
                 to_text(at),
             ],
         )
-
-
-def free_file_name(name: str, taken: set[str]) -> str:
-    """Return the name, or with `~2`, `~3`… before its extension, that is not in `taken`."""
-    stem, dot, extension = name.rpartition(".")
-    if not dot:
-        stem, extension = name, ""
-    candidate, count = name, 1
-    while candidate.casefold() in taken:
-        count += 1
-        candidate = f"{stem}~{count}{dot}{extension}"
-    return candidate
 
 
 async def _actor_uid(account_id: int | None) -> str:

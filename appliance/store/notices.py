@@ -12,12 +12,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
+from appliance.core import naming
 from appliance.core.errors import NotFound
 from appliance.core.roles import CLIENT_ROLES, FIRM_ROLES, Role, Viewer
 from appliance.core.sentence import Sentence
 from appliance.core.times import from_text, to_text
 from appliance.store import audit, clients, periods, tables
-from appliance.store.documents import NewFile, archive_month, free_file_name, free_folder_name
+from appliance.store.documents import NewFile, archive_month, free_folder_name
 from appliance.store.engine import Row, execute, fetch, joined
 from appliance.store.scope import notices_seen
 
@@ -121,7 +122,7 @@ async def add(new: NewNotice, at: datetime) -> int:
             if file.shown_suffix is not None:
                 shown = folder_name + file.shown_suffix
             if shown is not None:
-                shown = free_file_name(shown, taken)
+                shown = naming.free_file_name(shown, taken)
                 taken.add(shown.casefold())
             await tables.NoticeFile.insert(
                 tables.NoticeFile(

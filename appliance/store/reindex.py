@@ -27,7 +27,6 @@ from appliance.core.roles import Status
 from appliance.core.sentence import Sentence
 from appliance.core.times import to_text
 from appliance.store import audit, decisions, jobs, manifest
-from appliance.store.documents import free_file_name
 from appliance.store.engine import execute, fetch, open_store, transaction
 from appliance.store.files import DERIVED, Archive, Folder
 
@@ -474,7 +473,7 @@ async def _files(
         suffix = row.pop("shown_suffix", None)
         shown = row["shown_name"] or (folder_name + suffix if suffix else None)
         if shown is not None:
-            shown = free_file_name(shown, taken)
+            shown = naming.free_file_name(shown, taken)
             taken.add(shown.casefold())
         row |= {"shown_name": shown, "shown_key": shown.casefold() if shown else None}
         await _insert(f"{table}_file", row)

@@ -46,10 +46,10 @@ def scoped_at(viewer: Viewer, client_id: int) -> Condition:
     alternatives = [_OPEN_TO_FIRM] if viewer.roles_at(client_id) & FIRM_ROLES else []
     if membership is None:
         return _any_of(alternatives)
+    if membership.sees_everything:
+        return _EVERYTHING
     scope = membership.scope
     if scope.kinds is None and scope.suppliers is None:
-        if membership.role is not Role.CONTRIBUTOR:
-            return _EVERYTHING
         # A contributor sees own uploads and only what a scope opens beyond them.
         within = _NOTHING
     else:
@@ -95,17 +95,30 @@ def _any_of(alternatives: list[Condition]) -> Condition:
 
 
 def notices_seen(viewer: Viewer) -> Condition:
-    """Return the SQL condition on `notice` for those that this person's side may see.
+    """Return the SQL condition on `notice` for those that this person may see.
 
-    The client's people see all of theirs. The firm sees ANAF's errors, which
-    are about uploads that became no document; what a buyer wrote, and what
-    nobody could read, only once the document it is about is approved: its text
-    names that document.
+    Who sees every document of a client sees every notice there. The firm sees
+    ANAF's errors, which are about uploads that became no document. Everything
+    else names a document, so it is seen by whoever may see that one: by the
+    firm once it is approved, by a narrowed member when it is in the scope.
     """
-    return Condition(
-        "(notice.client IN (SELECT value FROM json_each(?)) OR notice.type = 'anaf_error' "
+    unnarrowed = [
+        client_id
+        for client_id in viewer.memberships
+        if viewer.memberships[client_id].sees_everything
+    ]
+    about = scoped(viewer)
+    condition = Condition(
+        "notice.client IN (SELECT value FROM json_each(?)) "
         "OR EXISTS (SELECT 1 FROM message about JOIN document ON document.message = about.id "
         "WHERE about.client = notice.client AND about.upload_id = notice.upload_id "
-        "AND document.status IN ('approved', 'archived')))",
-        [json.dumps(sorted(viewer.memberships))],
+        f"AND ({about.sql}))",
+        [json.dumps(sorted(unnarrowed)), *about.values],
     )
+    if viewer.firm_role is Role.ADMIN:
+        condition = _any_of([condition, Condition("notice.type = 'anaf_error'", [])])
+    elif viewer.firm_role is not None and viewer.assigned_clients:
+        of_assigned = _in_list("notice.client", sorted(viewer.assigned_clients))
+        errors = _all_of(of_assigned, Condition("notice.type = 'anaf_error'", []))
+        condition = _any_of([condition, errors])
+    return Condition(f"({condition.sql})", condition.values)

@@ -15,12 +15,13 @@ from functools import partial
 
 from appliance.config import Settings
 from appliance.core.times import BUCHAREST
-from appliance.store import clients, decisions, jobs, verify
+from appliance.store import clients, decisions, jobs, sessions, throttle, verify
 from appliance.store.files import Archive
 from appliance.store.verify import Problem
 
 logger = logging.getLogger(__name__)
 
+SESSIONS_KEPT = timedelta(days=30)  # all are over after 12 hours; the list of them stays a while
 CHECK_FROM, CHECK_UNTIL = 3, 6  # hours in Romania, when nobody works
 
 
@@ -46,11 +47,13 @@ class Housekeeping:
                 logger.exception("housekeeping failed; it is tried again")
 
     async def _tidy(self, at: datetime) -> None:
-        """After every start and every midnight: yesterday's decisions, half-written folders."""
+        """After every start and every midnight: decisions written, what is over forgotten."""
         today = at.astimezone(BUCHAREST).date()
         if self._tidied == today:
             return
         await asyncio.to_thread(decisions.write_due, self._settings, at)
+        await throttle.sweep(at)
+        await sessions.delete_seen_before(at - SESSIONS_KEPT)
         # It looks at every folder's name, which takes a while in a large archive.
         for path in await asyncio.to_thread(self._archive.sweep, at):
             logger.info("removed %s, left by an interrupted write", path.name)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from appliance.core.errors import NotFound
-from appliance.core.roles import VISIBLE_TO_FIRM, Kind, Status
+from appliance.core.roles import VISIBLE_TO_FIRM, Kind, Role, Scope, Status
 from appliance.store import audit, documents, drive, messages, notices
 from appliance.store.documents import NewFile
 from appliance.store.notices import NewNotice
@@ -73,6 +73,36 @@ async def test_the_firm_hears_of_a_message_about_a_document_only_when_that_is_ap
                 await notices.get(uid, viewer)
             with pytest.raises(NotFound):
                 await notices.acknowledge(uid, viewer, NOW)
+
+
+async def test_a_narrowed_member_reads_only_what_is_about_a_document_in_the_scope(
+    world: World,
+) -> None:
+    received = Scope(kinds=frozenset({Kind.RECEIVED}))
+    issued = Scope(kinds=frozenset({Kind.ISSUED}))
+    await world.person("rada", at_alfa=Role.APPROVER, scope=received)
+    await world.person("ilie", at_alfa=Role.APPROVER, scope=issued)
+    [about] = await messages.remember(world.alfa, [entry("1", upload_id="900")], NOW)
+    new = new_document(world.alfa, uid=about.uid, message_uid=about.uid, kind=Kind.RECEIVED)
+    await documents.add(new, at=NOW)
+    told = await a_notice(world, "2", type="buyer_message", upload_id="900")
+    error = await a_notice(world, "3")
+
+    read = {
+        name: {notice.uid for notice in await notices.list_for(await world.viewer(name))}
+        for name in ("ana", "dan", "rada", "ilie", "corina", "elena", "florin", "bianca")
+    }
+
+    assert read == {
+        "ana": {told, error},
+        "dan": {told, error},
+        "rada": {told},
+        "ilie": set(),
+        "corina": set(),
+        "elena": {error},
+        "florin": set(),
+        "bianca": set(),
+    }
 
 
 async def test_a_message_about_an_unknown_document_stays_with_the_client(world: World) -> None:

@@ -23,7 +23,6 @@ from appliance.core.sentence import Sentence
 FIELD = "csrf"
 HEADER = b"x-csrf"
 MAX_FORM = 64 * 1024
-SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 
 RawHeaders = list[tuple[bytes, bytes]]
 
