@@ -783,7 +783,7 @@ def test_an_armed_fault_strikes_once(client: httpx.Client, kind: str, fault: spv
 def test_a_damaged_zip_can_be_served(client: httpx.Client, kind: str, words: str) -> None:
     client.post("/simulator/faults", json={"path": "descarcare", "kind": kind})
     answer = get(client, "descarcare", id=simple(client).entries[0].message_id)
-    with pytest.raises(spv.ZipRefused, match=words):
+    with pytest.raises(anaf_zip.ZipRefused, match=words):
         anaf_zip.read_zip(spv.read_download(answer.status_code, answer.content))
 
 
