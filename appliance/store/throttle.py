@@ -2,12 +2,13 @@
 
 Counters are rows, so they hold across processes and restarts. An attempt is
 counted *before* it is verified and taken back when it succeeds: guesses sent
-in parallel cannot slip through between.
+in parallel cannot slip through between. An attempt that is refused writes
+nothing, so nobody fills the table by being turned away.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -26,7 +27,7 @@ class Limit:
 
 
 LIMITS: Mapping[str, tuple[Limit, ...]] = {
-    "login": (Limit(10, 300), Limit(30, 3600)),  # by accounts.email_key()
+    "login": (Limit(10, 300), Limit(30, 3600)),  # by what the e-mail address hashes to
     "login-device": (Limit(10, 300), Limit(30, 3600)),  # a browser that was here before
     "login-address": (Limit(30, 300),),  # /32 or /64
     "login-all": (Limit(1000, 300),),
@@ -42,27 +43,37 @@ LIMITS: Mapping[str, tuple[Limit, ...]] = {
 async def count_failure(kind: str, subject: str, at: datetime) -> bool:
     """Count one more attempt; tell whether it may go on.
 
-    False means: answer 429 and do not even look at what was sent. Call
-    `clear()` or `forgive()` when the attempt turns out right.
+    False means: answer 429 and do not even look at what was sent; nothing was
+    written. Call `clear()` or `forgive()` when the attempt turns out right.
     """
-    may = True
+    return await count_failures([(kind, subject)], at)
+
+
+async def count_failures(asked: Sequence[tuple[str, str]], at: datetime) -> bool:
+    """Count one attempt under each kind and subject, or under none when one of them refuses.
+
+    Asked in the order given, until the first no.
+    """
+    counted = []
     async with joined():
-        for limit in LIMITS[kind]:
-            key = _key(kind, limit, subject)
-            rows = await fetch(f"{_ROW} WHERE key = ?", [key])
-            may &= await _count(key, limit, rows[0] if rows else None, at)
-    return may
+        for kind, subject in asked:
+            for limit in LIMITS[kind]:
+                key = _key(kind, limit, subject)
+                rows = await fetch(f"{_ROW} WHERE key = ?", [key])
+                row = rows[0] if rows else None
+                if not _may(row, limit, at):
+                    return False
+                counted.append((key, limit, row))
+        for key, limit, row in counted:
+            await _count(key, limit, row, at)
+    return True
 
 
 def allowed(kind: str, subject: str, at: datetime) -> bool:
     """Tell whether a further attempt would be let through; counts nothing."""
     for limit in LIMITS[kind]:
         rows = fetch_now(f"{_ROW} WHERE key = ?", [_key(kind, limit, subject)])
-        if not rows:
-            continue
-        if _blocked(rows[0], at):
-            return False
-        if _within_window(rows[0], limit, at) and rows[0]["failures"] >= limit.failures:
+        if not _may(rows[0] if rows else None, limit, at):
             return False
     return True
 
@@ -98,32 +109,32 @@ async def sweep(at: datetime) -> None:
         )
 
 
-async def _count(key: str, limit: Limit, row: Row | None, at: datetime) -> bool:
+def _may(row: Row | None, limit: Limit, at: datetime) -> bool:
     if row is None:
-        await execute(
-            "INSERT INTO throttle (key, window_start, failures) VALUES (?, ?, 1)",
-            [key, to_text(at)],
-        )
         return True
-    if _blocked(row, at):
+    if row["blocked_until"] is not None and to_text(at) < row["blocked_until"]:
         return False
-    failures, start, strikes = row["failures"] + 1, row["window_start"], row["strikes"]
-    if not _within_window(row, limit, at):
-        failures, start = 1, to_text(at)
+    return row["failures"] < limit.failures or not _within_window(row, limit, at)
+
+
+async def _count(key: str, limit: Limit, row: Row | None, at: datetime) -> None:
+    failures, start, strikes = 1, to_text(at), 0
+    if row is not None:
+        strikes = row["strikes"]
+        if _within_window(row, limit, at):
+            failures, start = row["failures"] + 1, row["window_start"]
     blocked_until = None
-    if failures > limit.failures and limit.block_seconds:
+    # The block begins with the last attempt that was let through.
+    if failures >= limit.failures and limit.block_seconds:
         seconds = min(limit.block_seconds * 2 ** min(strikes, 20), limit.most_seconds)
         blocked_until, strikes = to_text(at + timedelta(seconds=seconds)), strikes + 1
     await execute(
-        "UPDATE throttle SET failures = ?, window_start = ?, strikes = ?, blocked_until = ? "
-        "WHERE key = ?",
-        [failures, start, strikes, blocked_until, key],
+        "INSERT INTO throttle (key, window_start, failures, strikes, blocked_until) "
+        "VALUES (?, ?, ?, ?, ?) ON CONFLICT (key) DO UPDATE SET "
+        "window_start = excluded.window_start, failures = excluded.failures, "
+        "strikes = excluded.strikes, blocked_until = excluded.blocked_until",
+        [key, start, failures, strikes, blocked_until],
     )
-    return bool(failures <= limit.failures)
-
-
-def _blocked(row: Row, at: datetime) -> bool:
-    return row["blocked_until"] is not None and to_text(at) < row["blocked_until"]
 
 
 def _within_window(row: Row, limit: Limit, at: datetime) -> bool:

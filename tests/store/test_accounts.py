@@ -364,6 +364,31 @@ async def test_the_drives_block_doubles(store: engine.Store) -> None:
     assert lengths == [15, 30, 60, 120, 240, 480, 960, 1440, 1440]
 
 
+async def test_the_last_failure_that_was_let_through_begins_the_block(store: engine.Store) -> None:
+    """Whoever asks `allowed()` before counting is blocked as long as everybody else."""
+    let_through = 0
+    while throttle.allowed("drive-address", "192.0.2.1", NOW):
+        let_through += await throttle.count_failure("drive-address", "192.0.2.1", NOW)
+
+    assert let_through == 20
+    assert not throttle.allowed("drive-address", "192.0.2.1", NOW + timedelta(minutes=14))
+    assert throttle.allowed("drive-address", "192.0.2.1", NOW + timedelta(minutes=15))
+
+
+async def test_an_attempt_is_counted_under_all_its_names_or_under_none(
+    store: engine.Store,
+) -> None:
+    for _ in range(30):
+        await throttle.count_failure("login-address", "192.0.2.1", NOW)
+    rows = "SELECT * FROM throttle ORDER BY key"
+    before = [dict(row) for row in await engine.fetch(rows)]
+
+    asked = [("login-all", ""), ("login-address", "192.0.2.1"), ("login", "ana")]
+    assert not await throttle.count_failures(asked, NOW)
+
+    assert [dict(row) for row in await engine.fetch(rows)] == before
+
+
 async def test_a_clock_that_went_back_blocks_nobody_for_ever(store: engine.Store) -> None:
     for _ in range(11):
         await throttle.count_failure("login-address", "x", NOW)

@@ -9,9 +9,10 @@ from datetime import timedelta
 import pytest
 
 from appliance.core.errors import BadInput, Busy
-from appliance.store import accounts, throttle
+from appliance.store import accounts, engine, throttle
 from appliance.store.engine import transaction
 from appliance.web.auth.passwords import Passwords, check_new_password
+from appliance.web.auth.throttle import subject_of
 from tests.support.store import NOW, World
 from tests.support.web import PASSWORD, Browser, Clock, Site, cheap_passwords, running
 
@@ -89,6 +90,55 @@ async def test_one_address_may_not_try_many_accounts(site: Site) -> None:
         headers={"x-forwarded-for": "8.8.8.8", "x-real-ip": "8.8.8.8"},
     )
     assert response.status_code == 429
+
+
+async def test_what_is_refused_writes_nothing_however_many_addresses_are_made_up(
+    site: Site,
+) -> None:
+    for turn in range(30):
+        await Browser(site.app).log_in(f"{turn}@example.ro", "greșit")
+    before = await counters()
+    for turn in range(10):
+        assert (await Browser(site.app).log_in(f"{turn}@nou.ro", "greșit")).status_code == 429
+    assert (await Browser(site.app).log_in("ana@example.ro", "greșit")).status_code == 429
+    assert await counters() == before
+    for _ in range(1000):
+        await throttle.count_failure("login-all", "", NOW)
+    before = await counters()
+    for turn in range(10):
+        browser = Browser(site.app, address=f"10.0.0.{turn}")
+        assert (await browser.log_in(f"{turn}@altul.ro", "greșit")).status_code == 429
+    assert await counters() == before
+
+
+async def test_a_stranger_who_knows_one_address_fills_no_rows_of_others(site: Site) -> None:
+    for turn in range(10):
+        await Browser(site.app, address=f"10.0.0.{turn}").log_in("ana@example.ro", "greșit")
+    before = await counters()
+    for turn in range(10):
+        refused = await Browser(site.app, address=f"10.0.1.{turn}").log_in("ana@example.ro", "nu")
+        assert refused.status_code == 429
+    assert await counters() == before
+
+
+def test_made_up_addresses_share_a_fixed_number_of_counters() -> None:
+    key = bytes(32)
+    subjects = {subject_of(key, f"{turn}@example.ro") for turn in range(200_000)}
+    assert 60_000 < len(subjects) <= 65_536
+    assert subject_of(key, " ANA@Example.ro") == subject_of(key, "ana@example.ro")
+    assert subject_of(b"x" * 32, "ana@example.ro") != subject_of(key, "ana@example.ro")
+
+
+async def test_no_e_mail_address_is_kept_by_the_counters(site: Site) -> None:
+    await Browser(site.app).log_in("ana@example.ro", "greșit")
+    rows = await counters()
+    assert len(rows) == 4
+    assert not any("ana" in str(row) for row in rows)
+
+
+async def counters() -> list[object]:
+    rows = await engine.fetch("SELECT * FROM throttle ORDER BY key")
+    return [dict(row) for row in rows]
 
 
 async def test_a_right_password_takes_its_count_back(site: Site) -> None:

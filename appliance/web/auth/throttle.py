@@ -1,9 +1,9 @@
 """Guessing a password takes longer than a life.
 
 An attempt is counted before it is checked, on every key it belongs to: the
-account, or this browser when it has logged in to the account before (so that
-a stranger's guesses do not lock the person out), the network it comes from,
-and everybody together.
+network it comes from, everybody together, and the account, or this browser
+when it has logged in to the account before (so that a stranger's guesses do
+not lock the person out). The first that refuses ends it, and nothing is written.
 """
 
 from __future__ import annotations
@@ -26,29 +26,41 @@ class TooManyTries(ArhivarError):
 class Attempt:
     """One try to log in, from its count to its forgiveness."""
 
-    def __init__(self, email: str, address: str, device: str | None) -> None:
-        key = accounts.email_key(email)
-        self._own = ("login-device", device) if device else ("login", key)
-        self._address = ("login-address", address)
-        self._known = device is not None
+    def __init__(self, key: bytes, email: str, address: str, device: str | None) -> None:
+        self._shared = [("login-address", address)]
+        if device is None:
+            # When the whole appliance is under attack, only browsers that were
+            # here before get to the slow part.
+            self._shared.append(("login-all", ""))
+            self._own = ("login", subject_of(key, email))
+        else:
+            self._own = ("login-device", device)
 
     async def begin(self, at: datetime) -> None:
-        """Count it; raise `TooManyTries` when it may not even be looked at."""
-        async with transaction():
-            own = await throttle.count_failure(*self._own, at)
-            near = await throttle.count_failure(*self._address, at)
-            everybody = await throttle.count_failure("login-all", "", at)
-        # When the whole appliance is under attack, only browsers that were here
-        # before get to the slow part.
-        if not own or not near or not (everybody or self._known):
+        """Count it; raise `TooManyTries`, with nothing written, when it may not be looked at."""
+        asked = [*self._shared, self._own]
+        # Read first: a flood of refused attempts must not take the writer's turn.
+        may = all(throttle.allowed(kind, subject, at) for kind, subject in asked)
+        if not may or not await throttle.count_failures(asked, at):
             raise TooManyTries(WRONG)
 
     async def succeed(self) -> None:
         """Take the count back."""
         async with transaction():
             await throttle.clear(*self._own)
-            await throttle.forgive(*self._address)
-            await throttle.forgive("login-all", "")
+            for kind, subject in self._shared:
+                await throttle.forgive(kind, subject)
+
+
+def subject_of(key: bytes, email: str) -> str:
+    """Return what failures at this e-mail address are counted by: one of 65,536 numbers.
+
+    Addresses with and without an account are treated alike, and made-up ones
+    can fill no more rows than there are numbers. Which addresses share a number
+    depends on the portal's key, so nobody outside can look for one.
+    """
+    text = b"login\0" + accounts.email_key(email).encode("utf-8", "surrogatepass")
+    return hmac.new(key, text, hashlib.sha256).hexdigest()[:4]
 
 
 # One text for every way to fail: it must not tell which.

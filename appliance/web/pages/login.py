@@ -62,7 +62,7 @@ async def log_in(request: Request[Any, Any, Any]) -> Response[str]:
     account = await accounts.by_email(email)
     cookie = portal.cookies.read(request.scope["headers"], CookieName.DEVICE)
     device = known_device(portal.key, cookie, account.uid) if account else None
-    attempt = Attempt(email, visit.address, device)
+    attempt = Attempt(portal.key, email, visit.address, device)
     try:
         await attempt.begin(visit.at)
     except TooManyTries as error:
