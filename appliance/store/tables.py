@@ -49,6 +49,7 @@ class Client(Table, tablename="client", db=ENGINE):
     folder_key = Text()
     provisional = Integer(default=0)
     created_at = Text()
+    fetch_every_hours = Integer(default=None, null=True)
 
 
 class ClientIdentifier(Table, tablename="client_identifier", db=ENGINE):
@@ -283,6 +284,89 @@ class Job(Table, tablename="job", db=ENGINE):
     problem = Text(default=None, null=True)
     created_at = Text()
     finished_at = Text(default=None, null=True)
+    client = ForeignKey(Client, default=None, null=True)
+    turn = BigInt(default=0)
+
+
+class Listing(Table, tablename="listing", db=ENGINE):
+    id: Serial
+    client = ForeignKey(Client, null=False)
+    cif = Text()
+    tried_at = Text()
+    done_at = Text(default=None, null=True)
+    listed = Integer(default=0)
+    new = Integer(default=0)
+    missing = Integer(default=0)
+    strangers = Integer(default=0)
+    problem = Text(default=None, null=True)
+
+
+class FetchRun(Table, tablename="fetch_run", db=ENGINE):
+    id: Serial
+    uid = Text()
+    client = ForeignKey(Client, null=False)
+    asked_by = ForeignKey(Account, default=None, null=True)
+    started_at = Text()
+    listed_at = Text(default=None, null=True)
+    listed = Integer(default=0)
+    new = Integer(default=0)
+    problem = Text(default=None, null=True)
+    finished_at = Text(default=None, null=True)
+
+
+class Outage(Table, tablename="outage", db=ENGINE):
+    id: Serial
+    host = Text()
+    since = Text()
+    failures = Integer()
+    next_try_at = Text()
+    problem = Text()
+    ended_at = Text(default=None, null=True)
+
+
+class Alert(Table, tablename="alert", db=ENGINE):
+    id: Serial
+    client = ForeignKey(Client, default=None, null=True)
+    kind = Text()
+    object = Text()
+    level = Integer()
+    raised_at = Text()
+    ended_at = Text(default=None, null=True)
+
+
+class Certificate(Table, tablename="certificate", db=ENGINE):
+    id: Serial
+    fingerprint = Text()
+    subject = Text()
+    not_before = Text()
+    not_after = Text()
+    pem = Text()
+    added_by = ForeignKey(Account, default=None, null=True)
+    added_at = Text()
+
+
+class ImportRun(Table, tablename="import_run", db=ENGINE):
+    id: Serial
+    uid = Text()
+    client = ForeignKey(Client, default=None, null=True)
+    account = ForeignKey(Account, default=None, null=True)
+    source = Text()
+    status = Text()
+    created_at = Text()
+    finished_at = Text(default=None, null=True)
+
+
+class ImportItem(Table, tablename="import_item", db=ENGINE):
+    id: Serial
+    uid = Text()
+    run = ForeignKey(ImportRun, null=False)
+    client = ForeignKey(Client, default=None, null=True)
+    name = Text()
+    sha256 = Text()
+    state = Text()
+    same_as = Text(default=None, null=True)
+    problem = Text(default=None, null=True)
+    settled_at = Text(default=None, null=True)
 
 
 class Audit(Table, tablename="audit", db=ENGINE):

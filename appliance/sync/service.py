@@ -31,6 +31,7 @@ from appliance.store.engine import open_store, transaction
 from appliance.store.files import Archive
 from appliance.store.jobs import Job
 from appliance.sync import queue, tasks
+from appliance.sync.context import Context, pinned_certificates
 from appliance.sync.rendering import Renderers
 from appliance.sync.schedule import Housekeeping
 from appliance.sync.spv import SpvClient, discard_partials
@@ -75,7 +76,7 @@ async def _serve(settings: Settings) -> None:
     logger.info("stopped")
 
 
-async def _until(stop: asyncio.Event, lanes: Sequence[Lane], context: tasks.Context) -> None:
+async def _until(stop: asyncio.Event, lanes: Sequence[Lane], context: Context) -> None:
     """Keep everything going until asked to stop; whatever cannot go on takes the process along."""
 
     async def keep(at: datetime) -> None:
@@ -122,7 +123,7 @@ async def _keep(lanes: Sequence[Lane], at: datetime) -> None:
         logger.info("%d jobs were begun and not ended; they are queued again", lost)
 
 
-async def _end(lanes: Sequence[Lane], context: tasks.Context) -> None:
+async def _end(lanes: Sequence[Lane], context: Context) -> None:
     for lane in lanes:
         lane.close()
     context.renderers.close()
@@ -147,15 +148,15 @@ async def _end(lanes: Sequence[Lane], context: tasks.Context) -> None:
     await context.spv.close()
 
 
-async def _context(settings: Settings) -> tasks.Context:
+async def _context(settings: Settings) -> Context:
     settings.spool_dir.mkdir(parents=True, exist_ok=True)
     discard_partials(settings.spool_dir)
-    return tasks.Context(
+    return Context(
         settings=settings,
         archive=Archive(settings.archive_dir),
         spv=SpvClient(settings.spv_socket, settings.spv_environment),
         renderers=Renderers(settings.sync_pdf_workers),
-        pinned=tasks.pinned_certificates(settings),
+        pinned=pinned_certificates(settings),
     )
 
 
@@ -172,9 +173,7 @@ class Lane:
     Everything but `_run` and `_work` belongs to the event loop's thread.
     """
 
-    def __init__(
-        self, name: str, kinds: tuple[str, ...], workers: int, context: tasks.Context
-    ) -> None:
+    def __init__(self, name: str, kinds: tuple[str, ...], workers: int, context: Context) -> None:
         self.name = name
         self.kinds = kinds
         self.running: dict[int, asyncio.Task[Any]] = {}

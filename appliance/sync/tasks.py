@@ -22,32 +22,22 @@ back with a sentence and a time, or parked when trying again cannot help:
 from __future__ import annotations
 
 import asyncio
-import hashlib
-import json
 import logging
 import random
-from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 
-from appliance.config import Settings
-from appliance.core import anaf_zip, certificates, spv
-from appliance.core import cif as cifs
-from appliance.core.certificates import PinnedCertificate
-from appliance.core.errors import ArchiveConflict, ArhivarError, Busy, ZipRefused
+from appliance.core import spv
+from appliance.core.errors import ArchiveConflict, ArhivarError, Busy
 from appliance.core.sentence import Sentence
-from appliance.core.signature import SignatureResult, Verdict
 from appliance.core.times import BUCHAREST
-from appliance.store import clients, documents, jobs, messages
-from appliance.store.documents import NewFile
+from appliance.store import jobs, messages
 from appliance.store.engine import transaction
-from appliance.store.files import Archive
 from appliance.store.jobs import Job
-from appliance.store.messages import Message, MessageState
-from appliance.sync import ingest
-from appliance.sync.rendering import Closing, RendererDied, Renderers
-from appliance.sync.spv import Deferred, NotLinked, SpvClient
+from appliance.store.messages import MessageState
+from appliance.sync import drawing, filing, listing
+from appliance.sync.context import Context
+from appliance.sync.rendering import Closing, RendererDied
+from appliance.sync.spv import Deferred, NotLinked
 
 logger = logging.getLogger(__name__)
 
@@ -55,23 +45,7 @@ _FIRST_RETRY, _LONGEST_RETRY = 5, 15 * 60  # seconds
 _BUSY_RETRY = 60
 _NOT_LINKED_RETRY = 60 * 60
 _DAY = 24 * 60 * 60
-# ANAF allows ten downloads of a message a day; a zip that stays broken is kept as it is.
-_BROKEN_ZIP_DOWNLOADS = 3
 _RENDERER_ATTEMPTS = 2
-PDF_NAME = "invoice.pdf"
-
-
-@dataclass
-class Context:
-    """What the jobs work with; one per process."""
-
-    settings: Settings
-    archive: Archive
-    spv: SpvClient
-    renderers: Renderers
-    pinned: Mapping[str, PinnedCertificate]
-    # ANAF's ceiling is reached: no list or download begins before this moment.
-    paused_until: datetime = field(default_factory=lambda: datetime.min.replace(tzinfo=UTC))
 
 
 async def run(job_id: int, context: Context) -> None:
@@ -195,165 +169,8 @@ def _seconds_to_tomorrow(at: datetime) -> float:
     return (midnight.astimezone(UTC) - at).total_seconds()
 
 
-# list
-
-
-async def _list(job: Job, context: Context, at: datetime) -> None:
-    client = await clients.by_uid(job.object_uid)
-    identifiers = await clients.identifiers(client.id)
-    problem: ArhivarError | None = None
-    for cif in sorted(value for value in identifiers if cifs.scheme(value) == "cui"):
-        try:
-            await _list_cif(cif, client.id, client.uid, context, at)
-        except (Deferred, NotLinked, spv.SpvFault) as error:
-            # The client's other numbers may be linked to another certificate.
-            problem = problem or error
-    # Whoever asks to fetch also wants what was set aside to be tried again.
-    await messages.try_again(client.id, at)
-    if problem is not None:
-        raise problem
-
-
-async def _list_cif(
-    cif: str, client_id: int, client_uid: str, context: Context, at: datetime
-) -> None:
-    listing = await context.spv.list_window(cif, at)
-    everyone = await clients.all_identifiers()
-    of_owner: dict[int, list[spv.ListEntry]] = {client_id: []}
-    strangers = 0
-    for entry in listing.entries:
-        named = cifs.normalise(entry.cif) or cif
-        owner = everyone.get(named)
-        if owner is None:
-            # The certificate reaches companies that are no clients; they are not ours.
-            strangers += 1
-        else:
-            of_owner.setdefault(owner, []).append(replace(entry, cif=named))
-    for owner, entries in of_owner.items():
-        added = await messages.remember(owner, entries, at)
-        if owner != client_id and added:
-            logger.warning("%s: %d entries of another client", client_uid, len(added))
-        elif owner == client_id:
-            logger.info("%s: %d listed, %d new", client_uid, len(entries), len(added))
-    for entry in spv.without_id(of_owner[client_id]):
-        await _keep_nameless(client_id, entry, at)
-    if strangers:
-        logger.warning("%s: %d entries of companies that are no clients", client_uid, strangers)
-    await context.spv.report_cifs(cif, listing)
-
-
-async def _keep_nameless(client_id: int, entry: spv.ListEntry, at: datetime) -> None:
-    """Remember an entry that cannot be downloaded, with its reason, so that a person sees it.
-
-    It gets an id made of what ANAF said, so that the same entry is kept once.
-    """
-    said = json.dumps(dict(entry.raw), sort_keys=True, default=str)
-    made = f"fara-id-{hashlib.sha256(said.encode()).hexdigest()[:16]}"
-    problem = Sentence(
-        f"ANAF a listat mesajul cu indexul de încărcare {entry.upload_id or '?'} fără id de "
-        "descărcare, deci nu poate fi adus. Verifică-l în SPV.",
-        f"ANAF listed the message with upload index {entry.upload_id or '?'} without a download "
-        "id, so it cannot be fetched; check it in SPV",
-    )
-    async with transaction():
-        for message in await messages.remember(client_id, [replace(entry, message_id=made)], at):
-            await messages.settle(message.uid, MessageState.NOT_ALLOWED, problem, at)
-
-
-# message
-
-
-async def _message(job: Job, context: Context, at: datetime) -> None:
-    message = await messages.get(job.object_uid)
-    spool = context.settings.spool_dir
-    if message.state is MessageState.QUEUED:
-        data = await _zip_of(message, context)
-        await _file(message, data, context, at)
-    # Only now: everything that the zip was good for is in the archive.
-    for path in (spool / f"{message.uid}.zip", *_broken(spool, message)):
-        path.unlink(missing_ok=True)
-
-
-async def _zip_of(message: Message, context: Context) -> bytes:
-    """Return the zip: the one that is archived, or spooled, or a new download.
-
-    One that does not open is downloaded again, twice at most, in case it broke
-    on its way; the same bytes again mean that ANAF has no better ones.
-    """
-    month = documents.archive_month(message.listed_at)
-    archived = context.archive.path_of(message.client_uid, month, message.uid, "message.zip")
-    if archived.exists():
-        # An earlier attempt came that far; the archive keeps the first copy.
-        return await asyncio.to_thread(archived.read_bytes)
-    spool = context.settings.spool_dir
-    spooled = spool / f"{message.uid}.zip"
-    await context.spv.download(message.cif, message.message_id, spooled)
-    data = await asyncio.to_thread(spooled.read_bytes)
-    try:
-        await asyncio.to_thread(anaf_zip.read_zip, data)
-    except ZipRefused as refused:
-        before = _broken(spool, message)
-        if len(before) + 1 < _BROKEN_ZIP_DOWNLOADS and not any(
-            path.read_bytes() == data for path in before
-        ):
-            spooled.rename(spool / f"{message.uid}.broken-{len(before) + 1}")
-            raise Deferred(
-                refused.sentence, after_seconds=_FIRST_RETRY, reason="broken-zip"
-            ) from refused
-    return data
-
-
-def _broken(spool: Path, message: Message) -> list[Path]:
-    return sorted(spool.glob(f"{message.uid}.broken-*"))
-
-
-async def _file(message: Message, data: bytes, context: Context, at: datetime) -> None:
-    everyone = await clients.all_identifiers()
-    own = frozenset(value for value, owner in everyone.items() if owner == message.client_id)
-    planned = await asyncio.to_thread(
-        ingest.plan, message, data, own=own, others=frozenset(everyone) - own, pinned=context.pinned
-    )
-    if isinstance(planned, ingest.Quarantine):
-        await ingest.quarantine(planned, message, data, context.archive, at)
-        logger.warning("message %s quarantined: it names another client", message.uid)
-        return
-    await ingest.file(planned, message, context.archive, at)
-    logger.info("message %s filed", message.uid)
-
-
-def pinned_certificates(settings: Settings) -> Mapping[str, PinnedCertificate]:
-    """Return the certificates that are shipped and those that the administrator added."""
-    pinned = dict(certificates.PINNED)
-    if settings.spv_extra_certificates is not None:
-        for path in sorted(settings.spv_extra_certificates.glob("*.pem")):
-            certificate = certificates.from_pem(path.read_bytes())
-            pinned[certificate.fingerprint] = certificate
-    return pinned
-
-
-# render
-
-
-async def _render(job: Job, context: Context, at: datetime) -> None:
-    document = await documents.by_uid(job.object_uid)
-    if document.type not in ("invoice", "credit_note"):
-        return
-    place = (document.client_uid, document.archive_month, document.uid)
-    xml = await asyncio.to_thread(context.archive.path_of(*place, "invoice.xml").read_bytes)
-    verdict = Verdict(
-        SignatureResult(document.signature_result),
-        document.signature_reason,
-        document.signature_fingerprint,
-    )
-    pdf = await context.renderers.render(
-        xml, upload_id=document.upload_id, message_id=document.message_id, verdict=verdict
-    )
-    size, sha256 = await asyncio.to_thread(context.archive.write_derived, *place, PDF_NAME, pdf)
-    row = NewFile(
-        role="pdf", stored_name=PDF_NAME, mime="application/pdf", size=size, sha256=sha256,
-        shown_suffix=".pdf",
-    )  # fmt: skip
-    await documents.add_file(document.uid, row, at=datetime.now(UTC))
-
-
-_HANDLERS = {"list": _list, "message": _message, "render": _render}
+_HANDLERS = {
+    "list": listing.list_client,
+    "message": filing.file_message,
+    "render": drawing.draw,
+}

@@ -14,6 +14,7 @@ from appliance.store.files import Archive
 from appliance.store.jobs import Job
 from appliance.store.messages import Message, MessageState
 from appliance.sync import tasks
+from appliance.sync.context import Context
 from appliance.sync.rendering import Renderers
 from appliance.sync.spv import SpvClient
 from tests.support.spv import FakeVault, names, running_vault, signer
@@ -28,7 +29,7 @@ class Desk:
 
     world: World
     vault: FakeVault
-    context: tasks.Context
+    context: Context
 
     async def run(self, kind: str | None = None, *, at: datetime | None = None) -> list[Job]:
         """Run what is due, also what that makes due, and return the jobs as they ended."""
@@ -74,7 +75,7 @@ async def desk(world: World) -> AsyncIterator[Desk]:
     settings = world.settings
     settings.spool_dir.mkdir()
     async with running_vault(settings.spv_socket) as vault:
-        context = tasks.Context(
+        context = Context(
             settings=settings,
             archive=Archive(settings.archive_dir),
             spv=SpvClient(settings.spv_socket, settings.spv_environment),

@@ -1,0 +1,81 @@
+"""The job `message`: download one message and file what it is."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from datetime import datetime
+from pathlib import Path
+
+from appliance.core import anaf_zip
+from appliance.core.errors import ZipRefused
+from appliance.store import clients, documents, messages
+from appliance.store.jobs import Job
+from appliance.store.messages import Message, MessageState
+from appliance.sync import ingest
+from appliance.sync.context import Context
+from appliance.sync.spv import Deferred
+
+logger = logging.getLogger(__name__)
+
+# ANAF allows ten downloads of a message a day; a zip that stays broken is kept as it is.
+_BROKEN_ZIP_DOWNLOADS = 3
+_BROKEN_ZIP_RETRY = 5  # seconds
+
+
+async def file_message(job: Job, context: Context, at: datetime) -> None:
+    message = await messages.get(job.object_uid)
+    spool = context.settings.spool_dir
+    if message.state is MessageState.QUEUED:
+        data = await _zip_of(message, context)
+        await _file(message, data, context, at)
+    # Only now: everything that the zip was good for is in the archive.
+    for path in (spool / f"{message.uid}.zip", *_broken(spool, message)):
+        path.unlink(missing_ok=True)
+
+
+async def _zip_of(message: Message, context: Context) -> bytes:
+    """Return the zip: the one that is archived, or spooled, or a new download.
+
+    One that does not open is downloaded again, twice at most, in case it broke
+    on its way; the same bytes again mean that ANAF has no better ones.
+    """
+    month = documents.archive_month(message.listed_at)
+    archived = context.archive.path_of(message.client_uid, month, message.uid, "message.zip")
+    if archived.exists():
+        # An earlier attempt came that far; the archive keeps the first copy.
+        return await asyncio.to_thread(archived.read_bytes)
+    spool = context.settings.spool_dir
+    spooled = spool / f"{message.uid}.zip"
+    await context.spv.download(message.cif, message.message_id, spooled)
+    data = await asyncio.to_thread(spooled.read_bytes)
+    try:
+        await asyncio.to_thread(anaf_zip.read_zip, data)
+    except ZipRefused as refused:
+        before = _broken(spool, message)
+        if len(before) + 1 < _BROKEN_ZIP_DOWNLOADS and not any(
+            path.read_bytes() == data for path in before
+        ):
+            spooled.rename(spool / f"{message.uid}.broken-{len(before) + 1}")
+            raise Deferred(
+                refused.sentence, after_seconds=_BROKEN_ZIP_RETRY, reason="broken-zip"
+            ) from refused
+    return data
+
+
+def _broken(spool: Path, message: Message) -> list[Path]:
+    return sorted(spool.glob(f"{message.uid}.broken-*"))
+
+
+async def _file(message: Message, data: bytes, context: Context, at: datetime) -> None:
+    everyone = await clients.all_identifiers()
+    own = frozenset(value for value, owner in everyone.items() if owner == message.client_id)
+    planned = await asyncio.to_thread(
+        ingest.plan, message, data, own=own, others=frozenset(everyone) - own, pinned=context.pinned
+    )
+    if isinstance(planned, ingest.Quarantine):
+        await ingest.quarantine(planned, message, data, context.archive, at)
+        logger.warning("message %s quarantined: it names another client", message.uid)
+        return
+    await ingest.file(planned, message, context.archive, at)
+    logger.info("message %s filed", message.uid)
