@@ -64,7 +64,7 @@ REJECTED_BY_MOVE = "mutat pe disc"  # the reason that a rejection needs
 ALIAS_LASTS = timedelta(minutes=10)
 
 _FIRM_FOLDERS = (Folder.APPROVED, Folder.ISSUED, Folder.RECEIVED, Folder.OTHER)
-_MONTH = re.compile(r"[0-9]{4}-(?:0[1-9]|1[0-2])", re.ASCII)
+_MONTH = re.compile(r"[0-9]{4}-[0-9]{2}", re.ASCII)
 _UNRESERVED = re.compile(r"[A-Za-z0-9._~-]+", re.ASCII)  # RFC 3986 §2.3
 _MAX_PATH = 4096  # bytes as sent, three for each byte of a name
 _MAX_SEGMENTS = 12
@@ -195,7 +195,10 @@ def parse(segments: Sequence[str]) -> Place | None:
 
 
 def is_month(text: str) -> bool:
-    """Tell whether the text is a month as folders are named: yyyy-mm."""
+    """Tell whether the text is written like the folder of a month: yyyy-mm.
+
+    2026-13 is too: as a destination it is a wrong month, not another level of the tree.
+    """
     return _MONTH.fullmatch(text) is not None
 
 

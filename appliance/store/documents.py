@@ -10,18 +10,18 @@ their lists are `lists.py`, their values `records.py`.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date, datetime
 
 from appliance.core.errors import NotAllowed, TransitionRefused
 from appliance.core.lifecycle import Action, decide
-from appliance.core.roles import Role, Status, Viewer
+from appliance.core.roles import VISIBLE_TO_FIRM, Role, Status, Viewer
 from appliance.core.sentence import Sentence
 from appliance.core.times import to_text
 from appliance.core.tree import ALIAS_LASTS
 from appliance.store import audit, periods
 from appliance.store.engine import Row, execute, fetch, joined
-from appliance.store.events import add_event, stale
+from appliance.store.events import Why, add_event, last_step, reasons, stale
 from appliance.store.incoming import (
     add,
     add_file,
@@ -29,7 +29,7 @@ from appliance.store.incoming import (
     first_digest,
     free_folder_name,
 )
-from appliance.store.lists import ClientCounts, Page, Waiting, counts, page
+from appliance.store.lists import ClientCounts, Page, Waiting, counts, cursor_of, page, position
 from appliance.store.records import (
     COLUMNS,
     DocumentRow,
@@ -46,6 +46,7 @@ from appliance.store.records import (
     file_of,
     line_of,
     no_document,
+    row_of,
 )
 from appliance.store.scope import Condition, scoped
 
@@ -62,15 +63,21 @@ __all__ = [
     "NewLine",
     "Page",
     "Waiting",
+    "Why",
     "act",
     "add",
     "add_file",
     "archive_month",
     "by_uid",
     "counts",
+    "cursor_of",
     "free_folder_name",
     "get",
+    "last_step",
     "page",
+    "position",
+    "reasons",
+    "returned_by",
     "scoped",
     "take",
 ]
@@ -109,7 +116,7 @@ async def act(
     Raises `NotFound` when the document is not this person's to see, now,
     `StaleDocument` when it has moved since they saw it, `TransitionRefused`,
     `NotAllowed` and `BadInput` as `core.lifecycle.decide()` does, and
-    `PeriodClosed` for a month that takes nothing any more.
+    `PeriodClosed` for a month outside `periods.choices()`.
     """
     async with joined():
         row = await _visible(document_uid, viewer)
@@ -118,10 +125,8 @@ async def act(
             raise await stale(row["id"], at)
         new = decide(action, facts, viewer, reason=reason)
         if action is Action.RECORD:
-            if period is None:
-                wanted = date.fromisoformat(row["list_date"])
-                period = await periods.default_period(facts.client_id, wanted, at)
-            await periods.require_open(facts.client_id, period, at)
+            own = date.fromisoformat(row["list_date"])
+            period = await periods.chosen(facts.client_id, period, own, at)
         else:
             period = None
         taken_at, taken_by = row["taken_at"], row["taken_by"]
@@ -236,11 +241,47 @@ async def take(
 
 
 async def get(document_uid: str, viewer: Viewer) -> DocumentView:
-    """Return the document with lines, files and history; `NotFound` when it is not theirs."""
+    """Return the document with lines, files and history; `NotFound` when it is not theirs.
+
+    Who sees it with the firm's eyes alone gets the history since the approval
+    that showed it to them, and that it came in: what the client's people did and
+    wrote before was their own business.
+    """
     condition = scoped(viewer)
-    return await _view(
+    found = await _view(
         Condition(f"document.uid = ? AND ({condition.sql})", [document_uid, *condition.values])
     )
+    if replace(viewer, firm_role=None, assigned_clients=frozenset()).may_see(found.facts):
+        return found
+    return replace(found, events=_since_shown(found.events))
+
+
+def _since_shown(events: tuple[Event, ...]) -> tuple[Event, ...]:
+    shown = [
+        place
+        for place, event in enumerate(events)
+        if event.new_status in VISIBLE_TO_FIRM and event.old_status not in VISIBLE_TO_FIRM
+    ]
+    since = shown[-1] if shown else len(events)
+    return (*(event for event in events[:since] if event.old_status is None), *events[since:])
+
+
+async def returned_by(document_uid: str, viewer: Viewer, since: datetime) -> DocumentRow | None:
+    """Return a document that this accountant gave back since then, as they saw it; else None.
+
+    It is the client's again and not theirs to see. Nothing is told once it was
+    corrected, nor what became of it.
+    """
+    rows = await fetch(
+        f"SELECT {COLUMNS} FROM document JOIN client ON client.id = document.client "
+        "WHERE document.uid = ? AND EXISTS (SELECT 1 FROM event WHERE event.document = document.id "
+        "AND event.action = 'return' AND event.account = ? AND event.at >= ? "
+        "AND event.revision = document.revision)",
+        [document_uid, viewer.user_id, to_text(since)],
+    )
+    if not rows or Role.ACCOUNTANT not in viewer.roles_at(rows[0]["client_id"]):
+        return None
+    return row_of(rows[0])
 
 
 async def by_uid(document_uid: str) -> DocumentView:

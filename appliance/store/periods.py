@@ -1,11 +1,14 @@
-"""Accounting months (yyyy-mm): which are open, and where a document goes by itself.
+"""Accounting months (yyyy-mm): which take documents, and where a document goes by itself.
 
 Months are closed in their order: closing one closes every earlier month too.
+`choices()` is the one rule of what a document may be recorded into; portal and
+drive offer it, and `chosen()` holds `record` to it.
 """
 
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 from datetime import date, datetime
 
 from appliance.core.errors import BadInput, NotAllowed, PeriodClosed
@@ -17,7 +20,17 @@ from appliance.store.engine import execute, fetch, joined
 
 OPEN_LISTED = 12  # months that are offered, the current one included
 
-_PERIOD = re.compile(r"(20[0-9]{2}|2[1-9][0-9]{2})-(0[1-9]|1[0-2])", re.ASCII)
+_EARLIEST = "2000-01"
+_FORM = re.compile(r"[0-9]{4}-[0-9]{2}", re.ASCII)
+_PERIOD = re.compile(r"2[0-9]{3}-(0[1-9]|1[0-2])", re.ASCII)
+
+
+@dataclass(frozen=True)
+class Choices:
+    """What one document may be recorded into: `months`, the earliest first, by itself `usual`."""
+
+    usual: str
+    months: tuple[str, ...]
 
 
 def period_of(day: date) -> str:
@@ -46,55 +59,68 @@ async def closed_through(client_id: int) -> str | None:
     return period
 
 
-async def default_period(client_id: int, issue_date: date | None, at: datetime) -> str:
-    """Return the month of the issue date if it is open, else the first open month.
+async def choices(client_id: int, issue_date: date | None, at: datetime) -> Choices:
+    """Return the months that the document may be recorded into.
 
-    Without an issue date, the current month stands for it.
+    They are the open ones and the document's own month, when that is open but
+    earlier than those; no month that is still to come, unless everything up to
+    now is closed. By itself it goes into the month of the issue date (without one, the
+    current month), else into the first open one after it.
     """
-    wanted = period_of(issue_date) if issue_date else current_period(at)
-    closed = await closed_through(client_id)
-    return wanted if closed is None or wanted > closed else shifted(closed, 1)
+    closed, current = await closed_through(client_id), current_period(at)
+    usual = period_of(issue_date) if issue_date else current
+    if not _EARLIEST <= usual <= current:
+        usual = current  # a wrong date books nothing into a month that nobody keeps
+    if closed is not None and usual <= closed:
+        usual = shifted(closed, 1)
+    return Choices(usual, tuple(sorted({usual, *open_after(closed, at)})))
+
+
+async def chosen(client_id: int, period: str | None, issue_date: date | None, at: datetime) -> str:
+    """Return the month that a document is recorded into: the one asked for, else the usual one.
+
+    Raises `PeriodClosed` for every month outside `choices()` and for a number
+    that no month has, with a sentence that names the months to choose from;
+    `BadInput` for text that is not even written like a month.
+    """
+    offer = await choices(client_id, issue_date, at)
+    if period is None:
+        return offer.usual
+    if not _FORM.fullmatch(period):
+        raise _no_month(period)
+    if period in offer.months:
+        return period
+    ro, en = _why_not(period, await closed_through(client_id), current_period(at))
+    months = ", ".join(offer.months)
+    raise PeriodClosed(
+        Sentence(
+            f"{ro}. Alege o lună deschisă: {months}.",
+            f"{en}; choose an open one: {months}",
+        )
+    )
 
 
 async def open_periods(client_id: int, at: datetime) -> list[str]:
     """Return the open months of the last twelve, the earliest first, the current one last.
 
-    Earlier open months take documents too; they are only not offered while empty.
+    When all of these are closed it is the month after the last closed one alone.
     """
-    closed = await closed_through(client_id)
-    return open_after(closed, at)
+    return open_after(await closed_through(client_id), at)
 
 
 def open_after(closed: str | None, at: datetime) -> list[str]:
     """Return what `open_periods()` does, for a client whose last closed month is known."""
     current = current_period(at)
+    if closed is not None and closed >= current:
+        return [shifted(closed, 1)]
     months = [shifted(current, -back) for back in range(OPEN_LISTED - 1, -1, -1)]
     return [month for month in months if closed is None or month > closed]
-
-
-async def require_open(client_id: int, period: str, at: datetime) -> None:
-    """Raise `BadInput` for what is no month, `PeriodClosed` for a closed one."""
-    if not _PERIOD.fullmatch(period) or period > shifted(current_period(at), 12):
-        raise BadInput(
-            Sentence(
-                f"„{period[:20]}” nu este o lună contabilă. Scrie-o ca 2026-11.",
-                f"{period[:20]!r} is no accounting month; write it like 2026-11",
-            )
-        )
-    closed = await closed_through(client_id)
-    if closed is not None and period <= closed:
-        raise PeriodClosed(
-            Sentence(
-                f"Luna {period} este închisă. Alege {shifted(closed, 1)} sau o lună următoare.",
-                f"the month {period} is closed; choose {shifted(closed, 1)} or a later one",
-            )
-        )
 
 
 async def close_period(client_id: int, period: str, viewer: Viewer, at: datetime) -> None:
     """Close the month and every one before it; again does nothing.
 
-    Only the client's accountant may (`NotAllowed`).
+    Only the client's accountant may (`NotAllowed`); `BadInput` for what is no month.
     """
     if Role.ACCOUNTANT not in viewer.roles_at(client_id):
         raise NotAllowed(
@@ -104,7 +130,7 @@ async def close_period(client_id: int, period: str, viewer: Viewer, at: datetime
             )
         )
     if not _PERIOD.fullmatch(period):
-        await require_open(client_id, period, at)
+        raise _no_month(period)
     async with joined():
         closed = await closed_through(client_id)
         if closed is not None and period <= closed:
@@ -117,3 +143,25 @@ async def close_period(client_id: int, period: str, viewer: Viewer, at: datetime
         await audit.append(
             "period:close", viewer.user_uid, client["uid"], client["uid"], {"period": period}, at=at
         )
+
+
+def _why_not(period: str, closed: str | None, current: str) -> tuple[str, str]:
+    if not _PERIOD.fullmatch(period):
+        return f"Luna {period} nu există", f"there is no month {period}"
+    if closed is not None and period <= closed:
+        return f"Luna {period} este închisă", f"the month {period} is closed"
+    if period > current:
+        return f"Luna {period} nu este încă deschisă", f"the month {period} is not open yet"
+    return (
+        f"Luna {period} este prea veche pentru acest document",
+        f"the month {period} is too old for this document",
+    )
+
+
+def _no_month(period: str) -> BadInput:
+    return BadInput(
+        Sentence(
+            f"„{period[:20]}” nu este o lună contabilă. Scrie-o ca 2026-11.",
+            f"{period[:20]!r} is no accounting month; write it like 2026-11",
+        )
+    )

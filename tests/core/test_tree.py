@@ -137,9 +137,10 @@ def test_the_tree_has_no_other_levels(segments: tuple[str, ...]) -> None:
     assert tree.parse(segments) is None
 
 
-def test_a_month_is_four_digits_a_dash_and_a_month_of_the_year() -> None:
-    assert tree.is_month("2026-11")
-    for text in ("2026-13", "2026-00", "26-11", "2026-1", "2026-11-03", "٢٠٢٦-١١", "2026-11\n"):
+def test_a_month_is_four_digits_a_dash_and_two_also_when_no_year_has_it() -> None:
+    for text in ("2026-11", "2026-13", "2026-00"):
+        assert tree.is_month(text)
+    for text in ("26-11", "2026-1", "2026-11-03", "٢٠٢٦-١١", "2026-11\n"):
         assert not tree.is_month(text)
 
 
@@ -179,6 +180,10 @@ def test_recording_takes_the_month_of_the_path_or_the_default_and_an_alias() -> 
         source, Place(CLIENT, Folder.ISSUED, "", NAME.lower()), name=NAME, kind=Kind.ISSUED
     )
     assert default == Move(Action.RECORD, alias_path=f"Emise/{NAME}")
+    nonsense = tree.parse([CLIENT, "Emise", "2026-13", NAME])
+    assert tree.move_intent(source, nonsense, name=NAME, kind=Kind.ISSUED) == Move(
+        Action.RECORD, period="2026-13"
+    )
 
 
 def test_the_wrong_kind_is_a_conflict_that_names_the_right_folder() -> None:

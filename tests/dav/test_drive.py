@@ -8,6 +8,7 @@ import http.client
 import socket
 import unicodedata
 from contextlib import closing
+from datetime import datetime
 from urllib.parse import quote
 
 import pytest
@@ -15,6 +16,7 @@ from lxml import etree
 
 from appliance.core import tree
 from appliance.core.roles import Kind, Status
+from appliance.core.times import BUCHAREST
 from appliance.core.tree import Folder
 from tests.support.dav import CLIENTS, PDF, XML, Row, World
 
@@ -354,7 +356,35 @@ def test_the_wrong_kind_and_a_closed_month_are_conflicts_with_a_sentence(world: 
     assert "Primite" in wrong.sentence
     closed = world.move(row.path(), moved(row, "Primite", "2025-01"), "contabil")
     assert closed.status == 409
-    assert closed.sentence.endswith(".")
+    assert "este închisă" in closed.sentence
+    assert world.dump() == before
+
+
+def test_a_month_that_is_not_offered_is_a_conflict_that_names_the_open_ones(world: World) -> None:
+    row = world.add(status=Status.APPROVED)
+    offered = sorted(world.listing(at("Emise"), "contabil").names)
+    current = datetime.now(BUCHAREST).strftime("%Y-%m")
+    assert offered[-1] == current
+    before = world.dump()
+    year = int(current[:4])
+    soon = f"{year + 1}-01" if current[5:] == "12" else f"{year}-{int(current[5:]) + 1:02d}"
+    for month in (
+        soon,
+        f"{year + 1}-06",
+        f"{year + 4}-05",
+        "9999-12",
+        "2019-04",
+        "2026-13",
+        "2026-00",
+    ):
+        refused = world.move(row.path(), moved(row, "Primite", month), "contabil")
+        assert refused.status == 409, month
+        assert f"Luna {month} " in refused.sentence
+        assert refused.sentence.endswith(f": {', '.join(offered)}.")
+        assert world.move(row.path(), moved(row, "Primite", month), "ana").status == 403
+        assert world.listing(at("Primite", month), "contabil").status == 404
+    for name in ("2026-1", "2026-113", "noiembrie", "2026_11", "２０２６-11"):
+        assert world.move(row.path(), moved(row, "Primite", name), "contabil").status == 403, name
     assert world.dump() == before
 
 

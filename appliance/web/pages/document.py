@@ -285,11 +285,10 @@ async def _sheet(
 
 
 async def _periods(document: DocumentView, visit: Visit) -> list[dict[str, object]]:
-    usual = await periods.default_period(document.client_id, document.list_date, visit.at)
-    months = {usual, *await periods.open_periods(document.client_id, visit.at)}
+    offer = await periods.choices(document.client_id, document.list_date, visit.at)
     return [
-        {"value": month, "label": i18n.month(month, visit.language), "chosen": month == usual}
-        for month in sorted(months, reverse=True)
+        {"value": month, "label": i18n.month(month, visit.language), "chosen": month == offer.usual}
+        for month in reversed(offer.months)
     ]
 
 
