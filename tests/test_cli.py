@@ -140,6 +140,20 @@ def test_a_command_without_a_database_says_how_to_make_one(tmp_path: Path) -> No
     assert "migrate" in done.stderr or "init" in done.stderr
 
 
+@pytest.mark.parametrize(
+    ("language", "said"),
+    [("ro_RO.UTF-8", "nu este nicio arhivă"), ("en_GB.UTF-8", "there is no archive in")],
+)
+def test_a_check_where_no_archive_is_says_so(tmp_path: Path, language: str, said: str) -> None:
+    done = arhivar("check", data=tmp_path, language=language)
+
+    assert done.returncode == 2
+    assert done.stdout == ""
+    assert len(done.stderr.splitlines()) == 1
+    assert said in done.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_reader_that_leaves_early_is_no_error(tmp_path: Path) -> None:
     good = str(VECTORS / "every-term-invoice.xml")
     piped = subprocess.run(

@@ -21,7 +21,7 @@ from itertools import groupby
 from pathlib import Path
 
 from appliance.config import Settings
-from appliance.core.errors import ArhivarError
+from appliance.core.errors import ArhivarError, NotFound
 from appliance.core.roles import Kind, Status
 from appliance.core.sentence import Sentence
 from appliance.core.times import to_text
@@ -164,6 +164,12 @@ _SENTENCES: dict[str, tuple[str, str]] = {
         "the job {o} is for something that does not exist; tell the administrator",
     ),
     "audit": ("Jurnalul de audit: {d}", "the audit log: {d}"),
+    "database_missing": (
+        "Baza de date {o} lipsește, dar arhiva are dosare. Restaurează copia de siguranță sau "
+        "rulează „arhivar migrate”, apoi „arhivar reindex”.",
+        "the database {o} is missing but the archive holds folders; restore a backup, or run "
+        "`arhivar migrate` and then `arhivar reindex`",
+    ),
     "database": (
         "Baza de date este stricată ({d}). Restaurează copia de siguranță.",
         "the database is damaged ({d}); restore a backup",
@@ -183,10 +189,15 @@ def check(
     Sizes and names are compared always; `deep` hashes every byte, `part` (0
     to 27) only those documents whose night it is. `at` is the moment of the
     question. A damaged database or file is a problem in the list and never an
-    error, whatever it holds.
+    error, whatever it holds, and so is a database that is lost. Where neither
+    database nor folders are, no archive is either: `NotFound`.
     """
     if at is None:
         raise ValueError("check() needs the moment it is asked at")
+    if _absent(settings.database_path):
+        if next(Archive(settings.archive_dir).folders(), None) is None:
+            raise _no_archive(settings.data_dir)
+        return [_problem("database_missing", settings.database_path.name)]
     problems: list[Problem] = []
     try:
         with closing(audit.read_only(settings.database_path)) as connection:
@@ -199,6 +210,27 @@ def check(
     except sqlite3.Error as error:
         problems.append(_problem("database", "arhivar.db", error))
     return sorted(set(problems))
+
+
+def _absent(database: Path) -> bool:
+    try:
+        database.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return True
+    except OSError:
+        return False  # it may be there; SQLite says what is wrong with it
+    return False
+
+
+def _no_archive(data_dir: Path) -> NotFound:
+    return NotFound(
+        Sentence(
+            f"În {data_dir} nu este nicio arhivă. Alege alt dosar (data_dir, ARHIVAR_DATA_DIR) "
+            "sau fă o arhivă nouă cu „arhivar init”.",
+            f"there is no archive in {data_dir}; choose another directory (data_dir, "
+            "ARHIVAR_DATA_DIR) or make a new archive with `arhivar init`",
+        )
+    )
 
 
 class _Check:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import resource
 import signal
 import stat
@@ -432,6 +433,52 @@ def test_a_disk_that_is_really_full_is_a_sentence_and_keeps_what_it_had(small_di
     assert all("este plin" in error.sentence.ro for error in refused)
     assert all("is full" in error.sentence.en for error in refused)
     assert content(archive) == WHOLE
+
+
+def of_fd(line: str, call: str) -> str | None:
+    """Return the path behind the descriptor that the traced call was made on."""
+    found = re.match(rf"{call}\(\d+<([^>]*)>", line)
+    return found.group(1) if found else None
+
+
+def test_every_byte_is_on_the_disk_before_its_name_and_the_name_before_the_return(
+    tmp_path: Path,
+) -> None:
+    """Told by the kernel: write, fsync of each file, of their folder, rename, fsync of the month.
+
+    A file system may keep a rename and lose the bytes of what was renamed; no
+    test that kills a process can show it, because the kernel lives on.
+    """
+    archive, log = Archive(tmp_path.resolve() / "archive"), tmp_path / "calls"
+    calls = "openat,write,fchmod,fsync,fdatasync,rename,renameat,renameat2"
+    subprocess.run(
+        ["strace", "-f", "-qq", "-y", "-s", "0", "-o", str(log), "-e", f"trace={calls}",
+         sys.executable, "-B", "-c", WRITER, str(archive.root)],
+        check=True, capture_output=True,
+    )  # fmt: skip
+    assert content(archive) == WHOLE
+    # "<pid> call(…) = result"
+    lines = [line.split(maxsplit=1)[1] for line in log.read_text().splitlines()]
+    month = archive.root / CLIENT / MONTH
+    [renamed] = [number for number, line in enumerate(lines) if line.startswith("rename")]
+    temporary, final = re.findall(r'"([^"]*)"', lines[renamed])
+    assert Path(temporary).parent == month
+    assert final == str(month / UID)
+
+    def last(call: str, path: str) -> int:
+        numbers = [number for number, line in enumerate(lines) if of_fd(line, call) == path]
+        assert numbers, f"no {call} of {path}"
+        return numbers[-1]
+
+    for name in WHOLE:
+        path = f"{temporary}/{name}"
+        assert last("write", path) < last("fsync", path) < renamed, name
+        assert last("fchmod", path) < last("fsync", path), name
+    files = max(last("fsync", f"{temporary}/{name}") for name in WHOLE)
+    assert files < last("fsync", temporary) < renamed < last("fsync", str(month))
+    # Above the document: each folder's name lasts because its parent was fsynced.
+    for made in (archive.root, archive.root / CLIENT, month.parent, month):
+        assert last("fsync", str(made.parent)) >= 0, made
 
 
 WRITER = """

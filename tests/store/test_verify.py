@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 
+from appliance.core.errors import NotFound
 from appliance.core.lifecycle import Action
 from appliance.core.roles import Status
 from appliance.core.sentence import Sentence
@@ -335,10 +336,26 @@ async def test_a_check_in_the_middle_of_the_work_finds_no_problem(world: World) 
 
 def test_a_database_that_is_none_is_a_problem_and_no_error(tmp_path: Path) -> None:
     settings = verify.Settings(data_dir=tmp_path)
-    assert [p.kind for p in check(settings, at=MORNING)] == ["database"]
     (tmp_path / "arhivar.db").write_bytes(b"not a database" * 1000)
     assert {p.kind for p in check(settings, at=MORNING)} <= {"database", "audit"}
     assert check(settings, at=MORNING)
+
+
+@pytest.mark.parametrize("place", ["", "not/there"])
+def test_where_no_archive_is_none_is_said_to_be_damaged(tmp_path: Path, place: str) -> None:
+    with pytest.raises(NotFound) as caught:
+        check(verify.Settings(data_dir=tmp_path / place), at=MORNING)
+    assert str(tmp_path / place) in caught.value.sentence.ro
+    assert "arhivar init" in caught.value.sentence.ro
+    assert "arhivar init" in caught.value.sentence.en
+
+
+async def test_a_database_that_is_lost_is_a_problem_while_the_archive_stands(world: World) -> None:
+    await world.receive(world.alfa, 1, MORNING)
+    world.settings.database_path.unlink()
+    [problem] = check(world.settings, at=LATER)
+    assert (problem.kind, problem.object) == ("database_missing", "arhivar.db")
+    assert "reindex" in problem.sentence.ro
 
 
 @pytest.mark.parametrize("kind", sorted(verify._SENTENCES))
