@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from appliance.core.errors import StaleDocument
@@ -45,8 +48,44 @@ async def add_event(
     return int(made[0]["id"])
 
 
+@dataclass(frozen=True)
+class Why:
+    """The reason that somebody gave for the step which brought a document where it is."""
+
+    action: str
+    reason: str
+    actor_name: str | None
+
+
+async def reasons(document_ids: Sequence[int]) -> dict[int, Why]:
+    """Return, by document, the reason of its last change of status; nothing where none was given.
+
+    Only for documents that the reader may see: that step is the one which showed them.
+    """
+    rows = await fetch(
+        "SELECT event.document, event.action, event.reason, account.name FROM event "
+        "LEFT JOIN account ON account.id = event.account WHERE event.id IN "
+        "(SELECT MAX(id) FROM event WHERE document IN (SELECT value FROM json_each(?)) "
+        "AND (old_status IS NULL OR old_status <> new_status) GROUP BY document)",
+        [json.dumps(list(document_ids))],
+    )
+    return {
+        row["document"]: Why(row["action"], row["reason"], row["name"])
+        for row in rows
+        if row["reason"]
+    }
+
+
 async def stale(document_id: int, at: datetime) -> StaleDocument:
     """Return the error for who comes late: it says who moved the document, and when."""
+    happened = await last_step(document_id, at)
+    return StaleDocument(
+        Sentence(f"{happened.ro}. Reîncarcă pagina.", f"{happened.en}; reload the page")
+    )
+
+
+async def last_step(document_id: int, at: datetime) -> Sentence:
+    """Return who moved the document last, how and when; without the full stop."""
     rows = await fetch(
         "SELECT event.action, event.at, account.name FROM event "
         "LEFT JOIN account ON account.id = event.account WHERE event.document = ? "
@@ -54,20 +93,10 @@ async def stale(document_id: int, at: datetime) -> StaleDocument:
         [document_id],
     )
     if not rows or rows[0]["name"] is None or rows[0]["action"] not in _DID:
-        return StaleDocument(
-            Sentence(
-                "Documentul s-a schimbat între timp. Reîncarcă pagina.",
-                "the document has changed meanwhile; reload the page",
-            )
-        )
+        return Sentence("Documentul s-a schimbat între timp", "the document has changed meanwhile")
     name, did = rows[0]["name"], _DID[rows[0]["action"]]
     ago = _ago(at - from_text(rows[0]["at"]))
-    return StaleDocument(
-        Sentence(
-            f"{name} {did.ro} {ago.ro}. Reîncarcă pagina.",
-            f"{name} {did.en} {ago.en}; reload the page",
-        )
-    )
+    return Sentence(f"{name} {did.ro} {ago.ro}", f"{name} {did.en} {ago.en}")
 
 
 def _ago(passed: timedelta) -> Sentence:

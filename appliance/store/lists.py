@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
@@ -13,13 +14,14 @@ from appliance.core.roles import FIRM_ROLES, Kind, Role, Status, Viewer
 from appliance.core.sentence import Sentence
 from appliance.core.times import from_text
 from appliance.store import clients
-from appliance.store.engine import fetch
+from appliance.store.engine import Row, fetch
 from appliance.store.records import COLUMNS, DocumentRow, row_of
 from appliance.store.scope import Condition, scoped, scoped_at
 
 MOST_PER_PAGE = 200
 # Up to so many clients a list is merged from one index range of each.
 _MOST_MERGED = 200
+_UID = re.compile(r"[0-9a-z]{26}")
 _LIST_INDEX = {True: "document_list", False: "document_all"}
 
 
@@ -72,7 +74,9 @@ async def page(
     without case. A client that is not theirs is `NotFound`.
     """
     limit = max(1, min(limit, MOST_PER_PAGE))
-    filters = _filters(after, kind, partner_cif, partner, number, period)
+    filters = _filters(kind, partner_cif, partner, number, period)
+    if after is not None:
+        filters.append(await _following(after))
     searches = partner_cif is not None or partner is not None or number is not None
     if client_uid is not None:
         ids = [(await clients.by_uid(client_uid, viewer)).id]
@@ -115,7 +119,30 @@ async def page(
     )
     found = tuple(row_of(row) for row in rows[:limit])
     last = found[-1] if len(rows) > limit else None
-    return Page(found, f"{last.list_date.isoformat()}_{last.id}" if last else None)
+    return Page(found, cursor_of(last) if last else None)
+
+
+def cursor_of(row: DocumentRow) -> str:
+    """Return the `after` of the stretch that follows this document."""
+    return f"{row.list_date.isoformat()}_{row.uid}"
+
+
+async def position(viewer: Viewer, row: DocumentRow) -> int:
+    """Return the document's place, from 1, among those of its client and status they may see."""
+    condition = scoped_at(viewer, row.client_id)
+    found = await fetch(
+        "SELECT COUNT(*) AS place FROM document INDEXED BY document_list "
+        "WHERE client = ? AND status = ? AND (list_date, id) >= (?, ?) "
+        f"AND ({condition.sql})",
+        [
+            row.client_id,
+            row.status.value,
+            row.list_date.isoformat(),
+            row.id,
+            *condition.values,
+        ],
+    )
+    return int(found[0]["place"])
 
 
 async def counts(viewer: Viewer, *, only: Collection[int] | None = None) -> dict[int, ClientCounts]:
@@ -174,8 +201,27 @@ async def _seen(viewer: Viewer, client_id: int, totals: Mapping[Status, int]) ->
     return {Status(row["status"]): row["documents"] for row in rows}
 
 
+async def _following(after: str) -> Condition:
+    """Return what comes after the document that the cursor names, wherever that one is by now."""
+    day, _, uid = after.partition("_")
+    try:
+        first = date.fromisoformat(day).isoformat()
+    except ValueError:
+        first = ""
+    known: list[Row] = []
+    if first and _UID.fullmatch(uid):
+        known = await fetch("SELECT id FROM document WHERE uid = ?", [uid])
+    if not known:
+        raise BadInput(
+            Sentence(
+                "Pagina listei nu există. Întoarce-te la începutul listei.",
+                "there is no such page of the list; go back to its beginning",
+            )
+        )
+    return Condition("(document.list_date, document.id) < (?, ?)", [first, known[0]["id"]])
+
+
 def _filters(
-    after: str | None,
     kind: Kind | None,
     partner_cif: str | None,
     partner: str | None,
@@ -183,18 +229,6 @@ def _filters(
     period: str | None,
 ) -> list[Condition]:
     filters = []
-    if after is not None:
-        day, _, last_id = after.partition("_")
-        try:
-            cursor = [date.fromisoformat(day).isoformat(), int(last_id)]
-        except ValueError:
-            raise BadInput(
-                Sentence(
-                    "Pagina listei nu există. Întoarce-te la începutul listei.",
-                    "there is no such page of the list; go back to its beginning",
-                )
-            ) from None
-        filters.append(Condition("(document.list_date, document.id) < (?, ?)", cursor))
     if kind is not None:
         filters.append(Condition("document.kind = ?", [kind.value]))
     if partner_cif is not None:
