@@ -33,6 +33,7 @@ from typing import Any
 from appliance.core.chain import canonical
 from appliance.core.errors import ArchiveConflict, BadInput, Busy, NotFound
 from appliance.core.sentence import Sentence
+from appliance.disk import fsync_directory
 
 MANIFEST = "manifest.json"
 DERIVED = frozenset({"invoice.pdf"})
@@ -134,7 +135,7 @@ class Archive:
                 with suppress(OSError):
                     (place / temporary).unlink()
                 raise
-            _fsync(self._path(str(folder)))
+            fsync_directory(self._path(str(folder)))
         return len(data), hashlib.sha256(data).hexdigest()
 
     def write_decisions(self, name: str, data: bytes) -> Path:
@@ -150,7 +151,7 @@ class Archive:
                 with suppress(OSError):
                     (place / temporary).unlink()
                 raise
-            _fsync(place)
+            fsync_directory(place)
         return place / name
 
     def path_of(self, client_uid: str, month: str, uid: str, stored_name: str) -> Path:
@@ -275,11 +276,11 @@ class Archive:
                     _discard(temporary)
                     raise
                 else:
-                    _fsync(self._path(place))
+                    fsync_directory(self._path(place))
                     return _parse_manifest(everything[MANIFEST], below)
             stored = self._compare(below, files)
             # The one who renamed it may have been killed before this.
-            _fsync(self._path(place))
+            fsync_directory(self._path(place))
         return stored
 
     def _compare(self, below: str, files: Mapping[str, bytes]) -> dict[str, Any]:
@@ -313,7 +314,7 @@ class Archive:
         if str(self.root) not in self._durable:
             self.root.mkdir(parents=True, exist_ok=True)
             _open_to_group(self.root)
-            _fsync(self.root.parent)
+            fsync_directory(self.root.parent)
             self._durable.add(str(self.root))
         for part in place.split("/"):
             below = f"{below}/{part}"
@@ -324,7 +325,7 @@ class Archive:
                 current.mkdir(0o700)
             _open_to_group(current)
             # Also when it was there: whoever made it may not have come this far.
-            _fsync(parent)
+            fsync_directory(parent)
             self._durable.add(below)
 
 
@@ -342,7 +343,7 @@ def _fill(temporary: Path, files: Mapping[str, bytes]) -> None:
             for handle in handles:
                 os.fsync(handle)
     _open_to_group(temporary)
-    _fsync(temporary)
+    fsync_directory(temporary)
 
 
 def _open_to_group(folder: Path) -> None:
@@ -366,14 +367,6 @@ def _written(path: Path, data: bytes) -> Iterator[int]:
             view = view[os.write(handle, view) :]
         os.fchmod(handle, FILE_MODE)
         yield handle
-    finally:
-        os.close(handle)
-
-
-def _fsync(folder: Path) -> None:
-    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(handle)
     finally:
         os.close(handle)
 

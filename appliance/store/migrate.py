@@ -21,6 +21,7 @@ from appliance.config import Settings
 from appliance.core.errors import Busy, ConfigError, SchemaUnknown
 from appliance.core.sentence import Sentence
 from appliance.core.times import to_text
+from appliance.disk import fsync_directory
 
 KEY_BYTES = 32
 BUSY_SECONDS = 10.0
@@ -233,8 +234,4 @@ def _make_key(path: Path) -> None:
     finally:
         os.close(descriptor)
         temporary.unlink()
-    directory = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(directory)
-    finally:
-        os.close(directory)
+    fsync_directory(path.parent)

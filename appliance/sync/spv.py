@@ -22,6 +22,7 @@ import httpx
 from appliance.core import spv
 from appliance.core.errors import ArhivarError, Busy
 from appliance.core.sentence import Sentence
+from appliance.disk import fsync_directory
 
 WINDOW = timedelta(days=60)  # what ANAF keeps and lists
 # ANAF refuses a start older than 60 days and an end in its own future by one
@@ -237,7 +238,7 @@ def _write_durably(target: Path, data: bytes) -> None:
             with suppress(OSError):
                 partial.unlink()
             raise
-        _fsync_directory(target.parent)
+        fsync_directory(target.parent)
 
 
 @contextmanager
@@ -255,11 +256,3 @@ def _disk_errors() -> Iterator[None]:
                 "free some space, it is tried again by itself",
             )
         ) from error
-
-
-def _fsync_directory(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

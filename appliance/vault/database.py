@@ -26,6 +26,7 @@ from appliance.core import chain
 from appliance.core.errors import Busy, SchemaUnknown
 from appliance.core.sentence import Sentence
 from appliance.core.times import to_text
+from appliance.disk import fsync_directory
 from appliance.vault import envelope
 from appliance.vault.envelope import Keyring, Label, Purpose
 from appliance.vault.errors import KeyRefused, SealBroken
@@ -405,7 +406,7 @@ class Journal:
             file.flush()
             os.fsync(file.fileno())
         temporary.rename(target)
-        _fsync_directory(self._directory)
+        fsync_directory(self._directory)
 
     def read(self) -> list[tuple[bytes, int, bytes]]:
         """Return subject, version and sealed body of every record kept."""
@@ -421,7 +422,7 @@ class Journal:
 
     def drop(self, subject: bytes) -> None:
         self._path(subject).unlink(missing_ok=True)
-        _fsync_directory(self._directory)
+        fsync_directory(self._directory)
 
     def set_aside(self, subject: bytes) -> None:
         """Keep a record that does not open for a person to look at."""
@@ -484,11 +485,3 @@ def _make_private(directory: Path) -> None:
     directory.mkdir(mode=0o700, parents=True, exist_ok=True)
     if directory.stat().st_mode & 0o077:
         directory.chmod(0o700)
-
-
-def _fsync_directory(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

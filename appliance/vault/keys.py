@@ -18,6 +18,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from appliance.core.sentence import Sentence
+from appliance.disk import fsync_directory
 from appliance.vault.envelope import Keyring
 from appliance.vault.errors import KeyRefused
 
@@ -64,7 +65,7 @@ def create(path: Path) -> bool:
         return False
     finally:
         temporary.unlink()
-        _fsync_directory(path.parent)
+        fsync_directory(path.parent)
 
 
 def _fresh() -> bytes:
@@ -143,11 +144,3 @@ def _refused(path: Path, ro: str, en: str) -> KeyRefused:
             f"the vault's key cannot be used: {path} {en}",
         )
     )
-
-
-def _fsync_directory(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

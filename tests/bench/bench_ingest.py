@@ -29,6 +29,7 @@ from appliance.config import Settings
 from appliance.core import anaf_zip, signature, spv, ubl
 from appliance.core.errors import DocumentRefused
 from appliance.core.spv import ListEntry
+from appliance.disk import fsync_directory
 from appliance.simulator import Simulator
 from appliance.simulator.companies import CLIENTS
 from appliance.store import clients, jobs, messages, verify
@@ -185,9 +186,9 @@ def floor_work(
                 file.write(data)
                 file.flush()
                 os.fsync(file.fileno())
-        fsync(folder)
+        fsync_directory(folder)
         folder.rename(root / uid)
-        fsync(root)
+        fsync_directory(root)
 
     async def work(message: Message, _: Path) -> None:
         await asyncio.to_thread(write, message.uid)
@@ -197,12 +198,6 @@ def floor_work(
             )
 
     return work
-
-
-def fsync(folder: Path) -> None:
-    handle = os.open(folder, os.O_RDONLY)
-    os.fsync(handle)
-    os.close(handle)
 
 
 def main() -> None:
