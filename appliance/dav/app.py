@@ -28,6 +28,7 @@ from appliance.core.sentence import Sentence
 from appliance.dav import auth, destination
 from appliance.dav.exchange import Answer, Receive, Request, Scope, Send, TooLarge, error
 from appliance.dav.get import ALLOW, get
+from appliance.dav.last_used import LastUsed
 from appliance.dav.move import move
 from appliance.dav.propfind import ABSENT, propfind
 from appliance.dav.resources import Resources
@@ -107,6 +108,7 @@ class Drive:
         self._settings = settings
         self._archive = Archive(settings.archive_dir)
         self._stack = AsyncExitStack()
+        self._last_used = LastUsed()
         public = urlsplit(settings.dav_url)
         self._public_scheme = public.scheme
         self._hosts = frozenset(
@@ -128,6 +130,7 @@ class Drive:
         except ArhivarError as problem:
             await send({"type": "lifespan.startup.failed", "message": str(problem)})
             return
+        self._stack.push_async_callback(self._last_used.close)
         await send({"type": "lifespan.startup.complete"})
         await receive()
         await self._stack.aclose()
@@ -158,13 +161,14 @@ class Drive:
         )
         if isinstance(visitor, Answer):
             return visitor
+        self._last_used.note(visitor.device, at)
         resources = Resources(visitor.viewer, self._archive, at)
         verb = VERBS.get(request.method, OTHER_VERBS)
-        if verb.acts and visitor.read_only:
+        if verb.acts and visitor.device.read_only:
             return error(403, _READ_ONLY_DEVICE, resources.language)
         host = request.header(b"host")
         hosts = self._hosts | {destination.host_of(host)} if host else self._hosts
-        call = Call(request, resources, hosts, visitor.device, at)
+        call = Call(request, resources, hosts, visitor.device.device, at)
         try:
             return await verb.handler(call)
         except NotFound:
@@ -197,12 +201,13 @@ _READ_ONLY = Sentence(
     "and do the rest in the portal",
 )
 _READ_ONLY_DEVICE = Sentence(
-    "Parola acestui dispozitiv permite doar citirea. Creează în portal una cu drept de mutare.",
-    "this device's password may only read; create one in the portal that may move",
+    "Parola acestui dispozitiv permite doar citirea. "
+    "Cere administratorului una cu drept de mutare.",
+    "this device's password may only read; ask the administrator for one that may move",
 )
 _TLS_ONLY = Sentence(
-    "Discul se deschide numai prin https. Folosește adresa din portal.",
-    "the drive opens over https only; use the address that the portal shows",
+    "Discul se deschide numai prin https. Folosește adresa care începe cu https://.",
+    "the drive opens over https only; use the address that begins with https://",
 )
 _DEFECT = Sentence(
     "Ceva nu a mers la noi și nu s-a schimbat nimic. Încearcă din nou; dacă se repetă, "

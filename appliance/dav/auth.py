@@ -19,6 +19,7 @@ from appliance.core.roles import Viewer
 from appliance.core.sentence import Sentence
 from appliance.dav.exchange import Answer, error
 from appliance.store import accounts, throttle
+from appliance.store.accounts import DrivePassword
 
 log = logging.getLogger(__name__)
 
@@ -70,8 +71,7 @@ class Visitor:
     """Who is at the other end, and on which of their devices."""
 
     viewer: Viewer
-    device: str
-    read_only: bool
+    device: DrivePassword
 
 
 async def identify(
@@ -89,10 +89,9 @@ async def identify(
     pair = credentials(header)
     if pair is not None:
         user, password = pair
-        found = await accounts.viewer_for_drive_password(user, password, at)
+        found = accounts.viewer_for_drive_password(user, password, at)
         if found is not None:
-            viewer, device = found
-            return Visitor(viewer, device.device, device.read_only)
+            return Visitor(*found)
     log.warning("drive: credentials refused, from %s", address)
     subject = neighbourhood(address)
     # Asked first: a client that is blocked already costs no write.
@@ -122,10 +121,12 @@ def _challenge(language: str) -> Answer:
 
 CHALLENGE = (b"www-authenticate", b'Basic realm="Arhivar", charset="UTF-8"')
 _WHO = Sentence(
-    "Conectează-te cu adresa ta de e-mail și cu parola de disc creată în portal.",
-    "connect with your e-mail address and the drive password that the portal made",
+    "Conectează-te cu adresa ta de e-mail și cu parola de disc primită de la administrator.",
+    "connect with your e-mail address and the drive password that the administrator gave you",
 )
 _TOO_OFTEN = Sentence(
-    "Prea multe încercări greșite. Așteaptă 15 minute, apoi verifică parola de disc în portal.",
-    "too many wrong attempts; wait 15 minutes, then check the drive password in the portal",
+    "Prea multe încercări greșite. Așteaptă 15 minute, apoi verifică parola de disc sau cere alta "
+    "administratorului.",
+    "too many wrong attempts; wait 15 minutes, then check the drive password or ask the "
+    "administrator for another",
 )

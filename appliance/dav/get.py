@@ -13,8 +13,9 @@ from appliance.core.sentence import Sentence
 from appliance.dav.conditions import Outcome, byte_range, precondition
 from appliance.dav.exchange import Answer, Request, error
 from appliance.dav.multistatus import Item, http_date
+from appliance.dav.opened import Damaged, as_it_is
 from appliance.dav.propfind import ABSENT
-from appliance.dav.resources import Node, Resources
+from appliance.dav.resources import Resources
 
 log = logging.getLogger(__name__)
 
@@ -26,9 +27,11 @@ _SMALL = 64 * 1024
 async def get(request: Request, resources: Resources) -> Answer | None:
     """Answer 200, 206, 304, 412, 416 or 404; 405 with a sentence on a folder.
 
-    Returns None when the answer was streamed. The stream stops when the
+    Length, ETag and date are those of the file that is open, also while the
+    PDF is being made again: what is sent is one file, whole, the old or the new
+    one. Returns None when the answer was streamed. The stream stops when the
     client hangs up, and a client that reads slowly holds one open file and no
-    thread.
+    thread. Raises `Damaged` for a file that is no longer what was stored.
     """
     node = resources.find(tree.split(request.raw_path))
     if node is None:
@@ -36,7 +39,25 @@ async def get(request: Request, resources: Resources) -> Answer | None:
     if node.item.collection:
         refused = error(405, _A_FOLDER, resources.language)
         return Answer(405, (*refused.headers, ALLOW), refused.body)
-    item = node.item
+    entry = node.document or node.notice
+    try:
+        file = resources.open(node)
+    except NotFound:
+        # A row promises its files, so this is damage and not the reader's affair.
+        log.error("drive: a file of %s is missing in the archive", entry and entry.uid)
+        return error(404, ABSENT, resources.language)
+    with file:
+        try:
+            item = await as_it_is(file, node)
+        except Damaged:
+            log.error("drive: a file of %s is damaged in the archive", entry and entry.uid)
+            raise
+        return await _answer(request, resources, file, item)
+
+
+async def _answer(
+    request: Request, resources: Resources, file: BinaryIO, item: Item
+) -> Answer | None:
     outcome = precondition(
         etag=item.etag,
         modified=item.modified,
@@ -62,37 +83,15 @@ async def get(request: Request, resources: Resources) -> Answer | None:
         )
     except ValueError:
         return Answer(416, ((b"content-range", f"bytes */{item.size}".encode()),))
-    if wanted is None:
-        return await _send(request, resources, node, 200, headers, 0, item.size)
-    first, last = wanted
-    part = (b"content-range", f"bytes {first}-{last}/{item.size}".encode())
-    return await _send(request, resources, node, 206, (*headers, part), first, last - first + 1)
-
-
-async def _send(
-    request: Request,
-    resources: Resources,
-    node: Node,
-    status: int,
-    headers: tuple[tuple[bytes, bytes], ...],
-    first: int,
-    length: int,
-) -> Answer | None:
-    try:
-        file = resources.open(node)
-    except NotFound:
-        # A row promises its files, so this is damage and not the reader's affair.
-        entry = node.document or node.notice
-        log.error("drive: a file of %s is missing in the archive", entry and entry.uid)
-        return error(404, ABSENT, resources.language)
-    with file:
-        if os.fstat(file.fileno()).st_size != node.item.size:
-            # The PDF is being replaced: its row follows in a moment.
-            refused = error(503, _IN_FLUX, resources.language)
-            return Answer(503, (*refused.headers, (b"retry-after", b"1")), refused.body)
-        if length <= _SMALL:
-            return Answer(status, headers, os.pread(file.fileno(), length, first))
-        await _stream(request, file, status, headers, first, length)
+    status, first, length = 200, 0, item.size
+    if wanted is not None:
+        first, last = wanted
+        status, length = 206, last - first + 1
+        part = f"bytes {first}-{last}/{item.size}".encode()
+        headers = (*headers, (b"content-range", part))
+    if length <= _SMALL:
+        return Answer(status, headers, os.pread(file.fileno(), length, first))
+    await _stream(request, file, status, headers, first, length)
     return None
 
 
@@ -155,8 +154,4 @@ _A_FOLDER = Sentence(
 _CHANGED = Sentence(
     "Fișierul s-a schimbat între timp. Reîncarcă dosarul.",
     "the file has changed meanwhile; reload the folder",
-)
-_IN_FLUX = Sentence(
-    "Fișierul tocmai se înlocuiește. Încearcă din nou imediat.",
-    "the file is being replaced; try again in a moment",
 )

@@ -175,5 +175,10 @@ class Resources:
             size=file.size,
             # A type that a stranger wrote must not end a header.
             mime=file.mime if _MIME.fullmatch(file.mime) else "application/octet-stream",
-            etag=f'"{file.sha256[:32]}"',
+            etag=etag_of(file.sha256),
         )
+
+
+def etag_of(sha256: str) -> str:
+    """Return the strong ETag of the bytes with this digest, in its quotes."""
+    return f'"{sha256[:32]}"'

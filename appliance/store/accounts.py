@@ -14,14 +14,13 @@ import json
 import re
 import secrets
 from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from appliance.core.errors import BadInput, Busy, NotFound
+from appliance.core.errors import BadInput, NotFound
 from appliance.core.roles import Kind, Membership, Role, Scope, Viewer
 from appliance.core.sentence import Sentence
-from appliance.core.times import BUCHAREST, from_text, to_text
+from appliance.core.times import from_text, to_text
 from appliance.store import audit, tables
 from appliance.store.engine import ENGINE, Row, execute, fetch, fetch_now, joined
 from appliance.store.ids import new_uid
@@ -382,32 +381,14 @@ async def revoke_drive_password(account_id: int, public_id: str, at: datetime) -
             await audit.append("drive-password:revoke", uid, "", uid, {"id": public_id}, at=at)
 
 
-async def viewer_for_drive_password(
+def viewer_for_drive_password(
     email: str, password: str, at: datetime
 ) -> tuple[Viewer, DrivePassword] | None:
-    """Return who is asking and with which device, or None.
+    """Return who is asking and with which device, or None; writes nothing.
 
     None for everything that is wrong: address, password, expired, revoked,
     disabled. Asked at every request, so a revocation works at the next one.
     """
-    found = _check_drive_password(email, password, at)
-    if found is None:
-        return None
-    person, device = found
-    today = at.astimezone(BUCHAREST).date().isoformat()
-    if device.last_used_on != today:
-        # The day is a courtesy to the person; a busy database must not lock the drive.
-        with suppress(Busy):
-            async with joined():
-                await execute(
-                    "UPDATE drive_password SET last_used_on = ? WHERE id = ?", [today, device.id]
-                )
-    return person, device
-
-
-def _check_drive_password(
-    email: str, password: str, at: datetime
-) -> tuple[Viewer, DrivePassword] | None:
     parts = _DRIVE_PASSWORD.fullmatch(password.strip().lower())
     public_id, secret = parts.groups() if parts else ("", password)
     rows = fetch_now(
@@ -424,6 +405,16 @@ def _check_drive_password(
     if person is None or email_key(email) != email_key(person.email):
         return None
     return person, device
+
+
+async def note_drive_use(password_id: int, day: str) -> None:
+    """Remember that the device came on this day (yyyy-mm-dd); a later one stays."""
+    async with joined():
+        await execute(
+            "UPDATE drive_password SET last_used_on = ? "
+            "WHERE id = ? AND (last_used_on IS NULL OR last_used_on < ?)",
+            [day, password_id, day],
+        )
 
 
 # Rows to values

@@ -18,6 +18,7 @@ from appliance.core import tree
 from appliance.core.roles import Kind, Status
 from appliance.core.times import BUCHAREST
 from appliance.core.tree import Folder
+from appliance.store.files import Archive
 from tests.support.dav import CLIENTS, PDF, XML, Row, World
 
 ALFA = tree.join([CLIENTS["alfa"]], collection=False)
@@ -265,15 +266,63 @@ def test_a_long_file_arrives_whole_and_a_reader_who_leaves_stops_nobody(world: W
     assert world.ask("GET", path, "ana").body == pdf
 
 
-def test_a_file_that_is_being_replaced_is_not_sent_under_the_old_length(world: World) -> None:
+def etag(data: bytes) -> str:
+    return f'"{hashlib.sha256(data).hexdigest()[:32]}"'
+
+
+def render_again(world: World, row: Row, pdf: bytes) -> None:
+    """Replace the PDF as sync does, up to the moment before its row follows."""
+    archive = Archive(world.settings.archive_dir)
+    archive.write_derived(world.client_uids[row.client], "2026/11", row.uid, "invoice.pdf", pdf)
+
+
+@pytest.mark.parametrize("new", [PDF[::-1], PDF + b"more", PDF[:500], PDF[:70_000], b""])
+def test_a_pdf_made_again_is_sent_as_it_is_before_its_row_knows(world: World, new: bytes) -> None:
     row = world.add()
-    world.sql(
-        "UPDATE document_file SET size = size + 1 WHERE role = 'pdf' AND document ="
-        " (SELECT id FROM document WHERE uid = ?)",
-        row.uid,
-    )
-    answer = world.ask("GET", row.path(f"{row.name}.pdf"), "ana")
-    assert (answer.status, answer.headers["retry-after"]) == (503, "1")
+    path = row.path(f"{row.name}.pdf")
+    assert world.ask("HEAD", path, "ana").headers["etag"] == etag(PDF)
+
+    render_again(world, row, new)
+
+    for verb in ("GET", "HEAD"):
+        answer = world.ask(verb, path, "ana", If_None_Match=etag(PDF))
+        assert answer.status == 200
+        assert answer.body == (new if verb == "GET" else b"")
+        assert answer.headers["content-length"] == str(len(new))
+        assert answer.headers["etag"] == etag(new)
+    assert world.ask("GET", path, "ana", If_None_Match=etag(new)).status == 304
+    assert world.ask("GET", path, "ana", If_Match=etag(PDF)).status == 412
+    resumed = world.ask("GET", path, "ana", Range="bytes=100-199", If_Range=etag(PDF))
+    assert (resumed.status, resumed.body) == (200, new)
+    if new:
+        part = world.ask("GET", path, "ana", Range="bytes=100-199", If_Range=etag(new))
+        assert (part.status, part.body) == (206, new[100:200])
+        assert part.headers["content-range"] == f"bytes 100-199/{len(new)}"
+
+
+def test_a_download_under_way_ends_with_the_file_it_began_with(world: World) -> None:
+    old, new = bytes(range(256)) * 80_000, b"new" * 7_000_000
+    row = world.add(pdf=old)
+    with closing(http.client.HTTPConnection("127.0.0.1", world.port, timeout=20)) as connection:
+        connection.request("GET", row.path(f"{row.name}.pdf"), headers=world.authorization("ana"))
+        answer = connection.getresponse()
+        begun = answer.read(1000)
+        render_again(world, row, new)
+        assert begun + answer.read() == old
+    assert world.ask("GET", row.path(f"{row.name}.pdf"), "ana").body == new
+
+
+def test_a_file_that_is_written_once_and_was_cut_is_not_sent_as_if_it_were_whole(
+    world: World,
+) -> None:
+    row = world.add()
+    folder = world.settings.archive_dir / world.client_uids["alfa"] / "2026/11" / row.uid
+    (folder / "invoice.xml").chmod(0o640)
+    (folder / "invoice.xml").write_bytes(XML[:-1])
+    for verb in ("GET", "HEAD"):
+        answer = world.ask(verb, row.path(f"{row.name}.xml"), "ana")
+        assert answer.status == 500
+    assert "administratorul" in world.ask("GET", row.path(f"{row.name}.xml"), "ana").sentence
 
 
 # Moves
@@ -545,6 +594,24 @@ def test_a_link_inside_the_archive_is_not_followed(world: World) -> None:
 
 
 # Who asks
+
+
+def test_no_sentence_sends_people_to_a_page_that_is_not_there(world: World) -> None:
+    """Drive passwords are handed out by the administrator; the portal has no page for them yet."""
+    world.sql("DELETE FROM throttle")
+    wrong = "Basic " + base64.b64encode(b"ana@exemplu.ro:wrong").decode()
+    said = [world.ask("OPTIONS", "/").sentence]
+    said += [world.ask("OPTIONS", "/", Authorization=wrong).sentence for _ in range(25)]
+    world.sql("UPDATE drive_password SET read_only = 1 WHERE account = 4")
+    try:
+        said.append(world.move("/x", "/y", "ana").sentence)
+    finally:
+        world.sql("UPDATE drive_password SET read_only = 0")
+        world.sql("DELETE FROM throttle")
+    assert len(set(said)) == 3
+    for sentence in said:
+        assert "portal" not in sentence
+        assert "administrator" in sentence
 
 
 def test_without_credentials_there_is_only_a_challenge(world: World) -> None:

@@ -42,16 +42,16 @@ def files_open(pid: int) -> int:
     found = 0
     for entry in Path(f"/proc/{pid}/fd").iterdir():
         try:
-            found += str(entry.readlink()).endswith("invoice.pdf")
+            found += str(entry.readlink()).endswith("invoice.xml")
         except FileNotFoundError:
             continue
     return found
 
 
 def test_the_rest_of_a_long_file_is_not_read_for_a_client_that_has_left(world: World) -> None:
-    row = world.add(pdf=bytes(96 * MEGABYTE))
+    row = world.add(xml=bytes(96 * MEGABYTE))
     before = read_so_far(world.pid)
-    start(world, row.path(f"{row.name}.pdf")).close()
+    start(world, row.path(f"{row.name}.xml")).close()
     while files_open(world.pid):  # bounded by the test's own time limit
         world.ask("OPTIONS", "/", "ana")
     assert read_so_far(world.pid) - before < 48 * MEGABYTE
