@@ -23,6 +23,7 @@ import click
 from appliance import __version__, config
 from appliance.core.errors import ArhivarError
 from appliance.core.sentence import Sentence
+from appliance.supervise import end_with_supervisor
 
 if TYPE_CHECKING:
     from appliance.config import Settings
@@ -85,6 +86,7 @@ def _settings() -> Settings:
 
 def _serve(name: str) -> None:
     settings = _settings_as(name)
+    end_with_supervisor()
     logging.basicConfig(level=logging.INFO, format=f"%(levelname)s {name}: %(message)s")
     # One line a request or a task says nothing that our own lines do not.
     for chatty in ("httpx", "huey"):
@@ -200,6 +202,7 @@ def simulator(**options: Any) -> None:
     """Run a fake SPV that behaves like ANAF's, for any client of it."""
     from appliance import simulator as room
 
+    end_with_supervisor()
     room.serve(**options)
 
 

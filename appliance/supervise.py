@@ -2,12 +2,13 @@
 
 Used by `arhivar demo` and `arhivar serve`. A child that dies is started again
 after a second; SIGINT or SIGTERM ends all of them, in reverse order, and waits
-for each.
+for each. When the supervisor itself is killed they end by themselves.
 """
 
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import os
 import signal
 import subprocess
@@ -19,6 +20,24 @@ from types import FrameType, TracebackType
 from typing import IO, Self
 
 STOP_SECONDS = 20  # sync finishes the message it is filing
+_SUPERVISOR = "ARHIVAR_SUPERVISOR"  # in a child's environment: the process id of its parent
+_PR_SET_PDEATHSIG = 1  # prctl(2)
+
+
+def end_with_supervisor() -> None:
+    """Make this process get SIGTERM when its supervisor ends, however that ends.
+
+    Does nothing in a process that no supervisor started. To be called after
+    the user was changed, which makes the kernel forget the wish.
+    """
+    supervisor = os.environ.pop(_SUPERVISOR, None)
+    if supervisor is None:
+        return
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+    # It may have ended before we asked; then we have another parent by now.
+    if os.getppid() != int(supervisor):
+        sys.exit("the supervisor has ended")
 
 
 class Supervisor:
@@ -26,7 +45,7 @@ class Supervisor:
 
     def __init__(self, environment: Mapping[str, str], log_dir: Path | None) -> None:
         """With a `log_dir` each child writes to `<name>.log` there, else to our own output."""
-        self._environment = {**os.environ, **environment}
+        self._environment = {**os.environ, **environment, _SUPERVISOR: str(os.getpid())}
         self._log_dir = log_dir
         self._commands: dict[str, Sequence[str]] = {}
         self._children: dict[str, subprocess.Popen[bytes]] = {}
@@ -53,7 +72,10 @@ class Supervisor:
         return self._stop.is_set()
 
     def start(self, name: str, arguments: Sequence[str]) -> None:
-        """Start `arhivar <arguments>` under this name and keep it running."""
+        """Start `arhivar <arguments>` under this name and keep it running.
+
+        For the main thread: a child counts as orphaned when the thread that started it ends.
+        """
         self._commands[name] = arguments
         self._spawn(name)
 

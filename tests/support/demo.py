@@ -95,6 +95,13 @@ class Demo:
         self._process = None
         return code
 
+    def kill_supervisor(self) -> None:
+        """`kill -9` the demo itself, not its processes."""
+        assert self._process is not None
+        self._process.kill()
+        self._process.wait()
+        self._process = None
+
     def kill_everything(self) -> None:
         """For a teardown after a failure: nothing of this demo goes on running."""
         if self._process is not None:
