@@ -1,8 +1,9 @@
 """The tables of `arhivar.db` as Piccolo sees them.
 
 The migrations say what a table is; these classes only name its columns for the
-query builder, and a test compares both. `document.list_date` (computed) and
-the table `folder` (kept by triggers) are read with SQL and have no class here.
+query builder, and a test compares both. Computed columns (`document.list_date`,
+`message.dated_at` and `month`) and the tables `folder` and `month_total` (kept by
+triggers) are read with SQL and are not here.
 Foreign keys hold the other row's `id`.
 """
 
