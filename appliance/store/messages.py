@@ -59,6 +59,15 @@ class Message:
     settled_at: datetime | None
 
 
+@dataclass(frozen=True)
+class Waiting:
+    """A queued message: when it is tried next (None: a person has to look), and why it waits."""
+
+    message: Message
+    next_attempt_at: datetime | None
+    problem: Sentence | None
+
+
 async def remember(client_id: int, entries: Iterable[ListEntry], at: datetime) -> list[Message]:
     """Store the entries that this client did not have, each with a uid and a job `message`.
 
@@ -184,6 +193,68 @@ async def in_state(state: MessageState, client_id: int | None = None) -> list[Me
             [client_id, state.value],
         )
     return [_message(row) for row in rows]
+
+
+async def waiting(client_id: int, limit: int = 500) -> list[Waiting]:
+    """Return the client's queued messages, the one that is tried next first."""
+    rows = await fetch(
+        "SELECT message.*, client.uid AS client_uid, job.next_attempt_at, "
+        "job.problem AS job_problem FROM message JOIN client ON client.id = message.client "
+        "LEFT JOIN job ON job.kind = 'message' AND job.object_uid = message.uid "
+        "AND job.state IN ('queued', 'leased') "
+        "WHERE message.client = ? AND message.state = 'queued' "
+        "ORDER BY job.next_attempt_at IS NULL, job.next_attempt_at, message.id LIMIT ?",
+        [client_id, limit],
+    )
+    found = []
+    for row in rows:
+        message = _message(row)
+        said = Sentence.from_json(row["job_problem"]) if row["job_problem"] else None
+        when = from_text(row["next_attempt_at"]) if row["next_attempt_at"] else None
+        found.append(Waiting(message, when, said or message.problem))
+    return found
+
+
+async def page(
+    client_id: int, state: MessageState | None = None, *, after: str | None = None, limit: int = 50
+) -> list[Message]:
+    """Return the client's messages, of one state or of all, the youngest at ANAF first.
+
+    `after` is the uid of the last one of the page before.
+    """
+    conditions = ["message.client = ?"]
+    values: list[Any] = [client_id]
+    if state is not None:
+        conditions.append("message.state = ?")
+        values.append(state.value)
+    if after is not None:
+        last = await get(after)
+        if last.created_at is None:
+            conditions.append("message.created_at IS NULL AND message.id < ?")
+            values.append(last.id)
+        else:
+            conditions.append(
+                "(message.created_at IS NULL OR (message.created_at, message.id) < (?, ?))"
+            )
+            values += [to_text(last.created_at), last.id]
+    rows = await fetch(
+        f"{_MESSAGE} WHERE {' AND '.join(conditions)} "
+        "ORDER BY message.created_at DESC, message.id DESC LIMIT ?",
+        [*values, limit],
+    )
+    return [_message(row) for row in rows]
+
+
+async def unsettled_by_client() -> dict[int, dict[MessageState, int]]:
+    """Return, by client, how many messages wait or ended without a document or notice."""
+    rows = await fetch(
+        "SELECT client, state, COUNT(*) AS messages FROM message WHERE state IN "
+        "('queued', 'expired', 'not_allowed', 'quarantined') GROUP BY client, state"
+    )
+    found: dict[int, dict[MessageState, int]] = {}
+    for row in rows:
+        found.setdefault(row["client"], {})[MessageState(row["state"])] = row["messages"]
+    return found
 
 
 async def _insert(client_id: int, entries: Sequence[ListEntry], at: datetime) -> list[Message]:

@@ -6,12 +6,25 @@ ALTER TABLE client ADD COLUMN fetch_every_hours INTEGER; -- NULL: as sync.fetch_
 -- Whose turn a job takes, so that one client's thousands do not hold up the others.
 ALTER TABLE job ADD COLUMN client INTEGER REFERENCES client (id);
 ALTER TABLE job ADD COLUMN turn BIGINT NOT NULL DEFAULT 0; -- among equal priorities lower first
+-- 1: waits for next_attempt_at. Due jobs are found without looking at those that wait.
+ALTER TABLE job ADD COLUMN deferred INTEGER NOT NULL DEFAULT 0;
+UPDATE job SET deferred = 1 WHERE state = 'queued';
+UPDATE job SET client = (SELECT client FROM message WHERE uid = job.object_uid)
+    WHERE kind = 'message' AND state IN ('queued', 'leased');
+UPDATE job SET client = (SELECT id FROM client WHERE uid = job.object_uid)
+    WHERE kind = 'list' AND state IN ('queued', 'leased');
 DROP INDEX job_due;
-CREATE INDEX job_due ON job (state, kind, priority DESC, turn, id, next_attempt_at);
-CREATE INDEX job_when ON job (state, kind, next_attempt_at);
-CREATE INDEX job_client ON job (client, kind, state, turn) WHERE client IS NOT NULL;
+CREATE INDEX job_due ON job (kind, priority DESC, turn) WHERE state = 'queued' AND deferred = 0;
+CREATE INDEX job_deferred ON job (kind, next_attempt_at) WHERE state = 'queued' AND deferred = 1;
+CREATE INDEX job_client ON job (client, kind, priority, turn)
+    WHERE state = 'queued' AND deferred = 0;
+CREATE INDEX job_leased ON job (lease_until) WHERE state = 'leased';
+CREATE INDEX job_ended ON job (state, finished_at) WHERE state IN ('done', 'parked');
 
 CREATE INDEX message_created ON message (client, created_at);
+-- Also when they were settled: a run counts what it settled, and nothing else is read for it.
+DROP INDEX message_state;
+CREATE INDEX message_state ON message (client, state, settled_at);
 
 CREATE TABLE listing (                       -- what the last listing of a CIF gave
     id INTEGER PRIMARY KEY,
@@ -85,89 +98,60 @@ CREATE TABLE import_run (                    -- one import: what was handed in, 
     account INTEGER REFERENCES account (id), -- NULL: the command line
     source TEXT NOT NULL,                    -- the folder or file name it came from
     status TEXT NOT NULL,                    -- pending, approved or archived: chosen once
+    ignored INTEGER NOT NULL DEFAULT 0,      -- files that no invoice is in: PDF, pictures
     created_at TEXT NOT NULL,
+    handed_in_at TEXT,                       -- nothing comes after it but what zips hold
     finished_at TEXT
 );
+CREATE INDEX import_run_client ON import_run (client, id);
 CREATE TABLE import_item (
     id INTEGER PRIMARY KEY,
     uid TEXT NOT NULL UNIQUE,                -- also of the document or notice it becomes
     run INTEGER NOT NULL REFERENCES import_run (id),
     client INTEGER REFERENCES client (id),
     name TEXT NOT NULL,                      -- its path below what was handed in
-    sha256 TEXT NOT NULL,
-    state TEXT NOT NULL,                     -- queued, archived, notice, duplicate, refused, quarantined
-    same_as TEXT,                            -- uid of the document that it is a copy of
+    sha256 TEXT NOT NULL,                    -- of what was handed in; of what a zip held: empty
+    about TEXT NOT NULL DEFAULT '{}',        -- JSON: what the earlier tool noted of it
+    state TEXT NOT NULL,                     -- queued, opened, archived, notice, duplicate, refused
+    claim TEXT,                              -- the invoice's SHA-256, of who files it
+    upload_id TEXT,
+    same_as TEXT,                            -- uid of what it is a copy of
     problem TEXT,                            -- a Sentence as JSON
     settled_at TEXT
 );
 CREATE INDEX import_item_run ON import_item (run, state);
+CREATE UNIQUE INDEX import_claim ON import_item (client, claim) WHERE claim IS NOT NULL;
+CREATE INDEX import_upload ON import_item (client, upload_id) WHERE upload_id IS NOT NULL;
 CREATE INDEX document_file_invoice ON document_file (sha256) WHERE role IN ('invoice', 'original');
+CREATE INDEX notice_file_original ON notice_file (sha256) WHERE role = 'original';
 
--- When ANAF made a message, as far as we know, and the month of that day in Romania.
-ALTER TABLE message ADD COLUMN dated_at TEXT
-    GENERATED ALWAYS AS (COALESCE(created_at, listed_at)) VIRTUAL;
-ALTER TABLE message ADD COLUMN month TEXT
-    GENERATED ALWAYS AS (CASE WHEN created_at IS NULL THEN substr(listed_at, 1, 7)
-        ELSE substr(created_raw, 1, 4) || '-' || substr(created_raw, 5, 2) END) VIRTUAL;
-DROP INDEX message_state;
-CREATE INDEX message_state ON message (client, state, dated_at);
-CREATE INDEX message_month ON message (client, month, state);
+-- Duplicates are found by it: the same number of the same supplier.
+DROP INDEX document_number;
+CREATE INDEX document_number ON document (client, kind, number, supplier_cif);
 
-CREATE TABLE month_total (                   -- what each month holds; kept by the triggers below
-    client INTEGER NOT NULL,
-    month TEXT NOT NULL,                     -- of the message; of list_date for what is no message's
-    what TEXT NOT NULL,                      -- message; document (of a message); other (a document)
-    state TEXT NOT NULL,                     -- of the message, or status of the document
-    number INTEGER NOT NULL,
-    PRIMARY KEY (client, month, what, state)
-) WITHOUT ROWID;
-INSERT INTO month_total (client, month, what, state, number)
-    SELECT client, month, 'message', state, COUNT(*) FROM message GROUP BY 1, 2, 4
-    UNION ALL SELECT document.client, message.month, 'document', document.status, COUNT(*)
-        FROM document JOIN message ON message.id = document.message GROUP BY 1, 2, 4
-    UNION ALL SELECT client, substr(list_date, 1, 7), 'other', status, COUNT(*)
-        FROM document WHERE message IS NULL GROUP BY 1, 2, 4;
-CREATE TRIGGER month_message_enters AFTER INSERT ON message BEGIN
-    INSERT INTO month_total (client, month, what, state, number)
-    VALUES (NEW.client, NEW.month, 'message', NEW.state, 1)
-    ON CONFLICT DO UPDATE SET number = number + 1;
-END;
-CREATE TRIGGER month_message_leaves AFTER DELETE ON message BEGIN
-    UPDATE month_total SET number = number - 1
-    WHERE client = OLD.client AND month = OLD.month AND what = 'message' AND state = OLD.state;
-END;
-CREATE TRIGGER month_message_changes
-AFTER UPDATE OF client, created_raw, created_at, listed_at, state ON message BEGIN
-    UPDATE month_total SET number = number - 1
-    WHERE client = OLD.client AND month = OLD.month AND what = 'message' AND state = OLD.state;
-    INSERT INTO month_total (client, month, what, state, number)
-    VALUES (NEW.client, NEW.month, 'message', NEW.state, 1)
-    ON CONFLICT DO UPDATE SET number = number + 1;
-END;
-CREATE TRIGGER month_document_enters AFTER INSERT ON document BEGIN
-    INSERT INTO month_total (client, month, what, state, number)
-    VALUES (NEW.client,
-        COALESCE((SELECT month FROM message WHERE id = NEW.message), substr(NEW.list_date, 1, 7)),
-        CASE WHEN NEW.message IS NULL THEN 'other' ELSE 'document' END, NEW.status, 1)
-    ON CONFLICT DO UPDATE SET number = number + 1;
-END;
-CREATE TRIGGER month_document_leaves AFTER DELETE ON document BEGIN
-    UPDATE month_total SET number = number - 1
-    WHERE client = OLD.client AND state = OLD.status
-        AND month = COALESCE(
-            (SELECT month FROM message WHERE id = OLD.message), substr(OLD.list_date, 1, 7))
-        AND what = CASE WHEN OLD.message IS NULL THEN 'other' ELSE 'document' END;
-END;
-CREATE TRIGGER month_document_changes
-AFTER UPDATE OF client, message, status, issue_date, received_at ON document BEGIN
-    UPDATE month_total SET number = number - 1
-    WHERE client = OLD.client AND state = OLD.status
-        AND month = COALESCE(
-            (SELECT month FROM message WHERE id = OLD.message), substr(OLD.list_date, 1, 7))
-        AND what = CASE WHEN OLD.message IS NULL THEN 'other' ELSE 'document' END;
-    INSERT INTO month_total (client, month, what, state, number)
-    VALUES (NEW.client,
-        COALESCE((SELECT month FROM message WHERE id = NEW.message), substr(NEW.list_date, 1, 7)),
-        CASE WHEN NEW.message IS NULL THEN 'other' ELSE 'document' END, NEW.status, 1)
-    ON CONFLICT DO UPDATE SET number = number + 1;
-END;
+CREATE TABLE notice_new (                    -- as before, but an import has no message
+    id INTEGER PRIMARY KEY,
+    uid TEXT NOT NULL UNIQUE,
+    client INTEGER NOT NULL REFERENCES client (id),
+    message INTEGER REFERENCES message (id),
+    type TEXT NOT NULL,                      -- anaf_error, buyer_message, unknown
+    upload_id TEXT,
+    text TEXT NOT NULL,
+    folder_name TEXT NOT NULL,
+    folder_key TEXT NOT NULL,
+    period TEXT NOT NULL,                    -- yyyy-mm of receipt; it is filed under Altele
+    archive_month TEXT NOT NULL,
+    created_at TEXT NOT NULL,
+    acknowledged_client_at TEXT,
+    acknowledged_client_by INTEGER REFERENCES account (id),
+    acknowledged_firm_at TEXT,
+    acknowledged_firm_by INTEGER REFERENCES account (id),
+    UNIQUE (client, folder_key)
+);
+INSERT INTO notice_new SELECT * FROM notice;
+DROP TABLE notice;
+ALTER TABLE notice_new RENAME TO notice;
+CREATE INDEX notice_period ON notice (client, period, folder_key);
+CREATE INDEX notice_alert ON notice (client)
+    WHERE acknowledged_client_at IS NULL OR acknowledged_firm_at IS NULL;
+CREATE INDEX notice_message ON notice (message) WHERE message IS NOT NULL;
