@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from appliance.core.errors import BadInput, NotAllowed, TransitionRefused
-from appliance.core.roles import DocumentFacts, Role, Status, Viewer
+from appliance.core.roles import FIRM_ROLES, DocumentFacts, Role, Status, Viewer
 from appliance.core.sentence import Sentence
 
 
@@ -61,6 +61,35 @@ TRANSITIONS: Mapping[tuple[Status, Action], Transition] = {
     (Status.APPROVED, Action.RECORD): Transition(Status.ARCHIVED, _ACCOUNTANTS),
     (Status.ARCHIVED, Action.REOPEN): Transition(Status.APPROVED, _ACCOUNTANTS, needs_reason=True),
 }
+
+
+# What a person may hand in old documents as, chosen once for a whole import. The client's
+# people may bring their own yes along. The firm's may not give it for them: they bring what
+# they have recorded in their own books already (`archived`), or ask the client (`pending`).
+IMPORTS: Mapping[Status, frozenset[Role]] = {
+    Status.PENDING: _DECIDERS | FIRM_ROLES,
+    Status.APPROVED: _DECIDERS,
+    Status.ARCHIVED: FIRM_ROLES,
+}
+
+
+def import_choices(viewer: Viewer, client_id: int) -> tuple[Status, ...]:
+    """Return what this person may import documents of this client as, in the table's order."""
+    roles = viewer.roles_at(client_id)
+    return tuple(status for status, who in IMPORTS.items() if roles & who)
+
+
+def imported_as(chosen: Status, document: DocumentFacts, viewer: Viewer | None) -> Status:
+    """Return the status that one document of an import gets: the chosen one, or pending.
+
+    Approving by import reaches as far as approving one by one: a document outside the
+    person's scope or over their limit waits for somebody who may. Without a person it is
+    the command line, whose choice stands: who holds it holds everything.
+    """
+    if chosen is not Status.APPROVED or viewer is None:
+        return chosen
+    may = viewer.acting_roles(document) & IMPORTS[Status.APPROVED]
+    return chosen if may and not _over_limit(document, viewer) else Status.PENDING
 
 
 def transition(status: Status, action: Action) -> Transition:

@@ -237,7 +237,7 @@ class Notice(Table, tablename="notice", db=ENGINE):
     id: Serial
     uid = Text()
     client = ForeignKey(Client, null=False)
-    message = ForeignKey(Message, null=False)
+    message = ForeignKey(Message, default=None, null=True)
     type = Text()
     upload_id = Text(default=None, null=True)
     text = Text()
@@ -287,6 +287,7 @@ class Job(Table, tablename="job", db=ENGINE):
     finished_at = Text(default=None, null=True)
     client = ForeignKey(Client, default=None, null=True)
     turn = BigInt(default=0)
+    deferred = Integer(default=0)
 
 
 class Listing(Table, tablename="listing", db=ENGINE):
@@ -353,7 +354,9 @@ class ImportRun(Table, tablename="import_run", db=ENGINE):
     account = ForeignKey(Account, default=None, null=True)
     source = Text()
     status = Text()
+    ignored = Integer(default=0)
     created_at = Text()
+    handed_in_at = Text(default=None, null=True)
     finished_at = Text(default=None, null=True)
 
 
@@ -364,7 +367,10 @@ class ImportItem(Table, tablename="import_item", db=ENGINE):
     client = ForeignKey(Client, default=None, null=True)
     name = Text()
     sha256 = Text()
+    about = Text(default="{}")
     state = Text()
+    claim = Text(default=None, null=True)
+    upload_id = Text(default=None, null=True)
     same_as = Text(default=None, null=True)
     problem = Text(default=None, null=True)
     settled_at = Text(default=None, null=True)

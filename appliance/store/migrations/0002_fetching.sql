@@ -155,3 +155,72 @@ CREATE INDEX notice_period ON notice (client, period, folder_key);
 CREATE INDEX notice_alert ON notice (client)
     WHERE acknowledged_client_at IS NULL OR acknowledged_firm_at IS NULL;
 CREATE INDEX notice_message ON notice (message) WHERE message IS NOT NULL;
+
+-- When ANAF made a message, as far as we know, and the month of that day in Romania.
+ALTER TABLE message ADD COLUMN dated_at TEXT
+    GENERATED ALWAYS AS (COALESCE(created_at, listed_at)) VIRTUAL;
+ALTER TABLE message ADD COLUMN month TEXT
+    GENERATED ALWAYS AS (CASE WHEN created_at IS NULL THEN substr(listed_at, 1, 7)
+        ELSE substr(created_raw, 1, 4) || '-' || substr(created_raw, 5, 2) END) VIRTUAL;
+DROP INDEX message_state;
+CREATE INDEX message_state ON message (client, state, dated_at);
+CREATE INDEX message_month ON message (client, month, state);
+
+CREATE TABLE month_total (                   -- what each month holds; kept by the triggers below
+    client INTEGER NOT NULL,
+    month TEXT NOT NULL,                     -- of the message; of list_date for what is no message's
+    what TEXT NOT NULL,                      -- message; document (of a message); other (a document)
+    state TEXT NOT NULL,                     -- of the message, or status of the document
+    number INTEGER NOT NULL,
+    PRIMARY KEY (client, month, what, state)
+) WITHOUT ROWID;
+INSERT INTO month_total (client, month, what, state, number)
+    SELECT client, month, 'message', state, COUNT(*) FROM message GROUP BY 1, 2, 4
+    UNION ALL SELECT document.client, message.month, 'document', document.status, COUNT(*)
+        FROM document JOIN message ON message.id = document.message GROUP BY 1, 2, 4
+    UNION ALL SELECT client, substr(list_date, 1, 7), 'other', status, COUNT(*)
+        FROM document WHERE message IS NULL GROUP BY 1, 2, 4;
+CREATE TRIGGER month_message_enters AFTER INSERT ON message BEGIN
+    INSERT INTO month_total (client, month, what, state, number)
+    VALUES (NEW.client, NEW.month, 'message', NEW.state, 1)
+    ON CONFLICT DO UPDATE SET number = number + 1;
+END;
+CREATE TRIGGER month_message_leaves AFTER DELETE ON message BEGIN
+    UPDATE month_total SET number = number - 1
+    WHERE client = OLD.client AND month = OLD.month AND what = 'message' AND state = OLD.state;
+END;
+CREATE TRIGGER month_message_changes
+AFTER UPDATE OF client, created_raw, created_at, listed_at, state ON message BEGIN
+    UPDATE month_total SET number = number - 1
+    WHERE client = OLD.client AND month = OLD.month AND what = 'message' AND state = OLD.state;
+    INSERT INTO month_total (client, month, what, state, number)
+    VALUES (NEW.client, NEW.month, 'message', NEW.state, 1)
+    ON CONFLICT DO UPDATE SET number = number + 1;
+END;
+CREATE TRIGGER month_document_enters AFTER INSERT ON document BEGIN
+    INSERT INTO month_total (client, month, what, state, number)
+    VALUES (NEW.client,
+        COALESCE((SELECT month FROM message WHERE id = NEW.message), substr(NEW.list_date, 1, 7)),
+        CASE WHEN NEW.message IS NULL THEN 'other' ELSE 'document' END, NEW.status, 1)
+    ON CONFLICT DO UPDATE SET number = number + 1;
+END;
+CREATE TRIGGER month_document_leaves AFTER DELETE ON document BEGIN
+    UPDATE month_total SET number = number - 1
+    WHERE client = OLD.client AND state = OLD.status
+        AND month = COALESCE(
+            (SELECT month FROM message WHERE id = OLD.message), substr(OLD.list_date, 1, 7))
+        AND what = CASE WHEN OLD.message IS NULL THEN 'other' ELSE 'document' END;
+END;
+CREATE TRIGGER month_document_changes
+AFTER UPDATE OF client, message, status, issue_date, received_at ON document BEGIN
+    UPDATE month_total SET number = number - 1
+    WHERE client = OLD.client AND state = OLD.status
+        AND month = COALESCE(
+            (SELECT month FROM message WHERE id = OLD.message), substr(OLD.list_date, 1, 7))
+        AND what = CASE WHEN OLD.message IS NULL THEN 'other' ELSE 'document' END;
+    INSERT INTO month_total (client, month, what, state, number)
+    VALUES (NEW.client,
+        COALESCE((SELECT month FROM message WHERE id = NEW.message), substr(NEW.list_date, 1, 7)),
+        CASE WHEN NEW.message IS NULL THEN 'other' ELSE 'document' END, NEW.status, 1)
+    ON CONFLICT DO UPDATE SET number = number + 1;
+END;
