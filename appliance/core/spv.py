@@ -39,7 +39,7 @@ class FaultKind(StrEnum):
     TRANSIENT = "transient"  # try again later
     QUOTA_LIST = "quota_list"  # no more lists for this company until the next day in Romania
     QUOTA_MESSAGE = "quota_message"  # no more downloads of this message until the next day
-    PERMISSION = "permission"  # the certificate has no right here: stop and tell the person
+    PERMISSION = "permission"  # the certificate has no right to this CIF: stop, tell the person
     TOKEN = "token"  # noqa: S105 - the access token is missing, expired or not for this service
     EXPIRED = "expired"  # the 60 days are over: final
     GONE = "gone"  # ANAF knows no such message: final
@@ -53,9 +53,14 @@ class SpvFault(ArhivarError):
     """ANAF did not give what was asked for; `kind` says what to do, `answer` what it said."""
 
     def __init__(
-        self, kind: FaultKind, answer: str = "", *, server_time: datetime | None = None
+        self,
+        kind: FaultKind,
+        answer: str = "",
+        *,
+        server_time: datetime | None = None,
+        why: tuple[str, str] | None = None,
     ) -> None:
-        ro, en = _FAULTS[kind]
+        ro, en = why or _FAULTS[kind]
         said_ro = f" Răspunsul ANAF: „{answer}”." if answer else ""
         said_en = f" (ANAF said: {answer!r})" if answer else ""
         super().__init__(Sentence(ro + said_ro, en + said_en))
@@ -94,7 +99,11 @@ class ListEntry:
 
 @dataclass(frozen=True)
 class MessageList:
-    """One page, or the whole of a simple list (then page and pages are 1)."""
+    """One page, or the whole of a simple list (then page and pages are 1).
+
+    `total` is what ANAF says that all pages hold; where it does not say
+    (`counted` is False) it is what this page holds.
+    """
 
     entries: tuple[ListEntry, ...]
     serial: str = ""  # of the certificate behind the token
@@ -103,6 +112,7 @@ class MessageList:
     page: int = 1
     pages: int = 1
     total: int = 0
+    counted: bool = False
 
 
 def read_list(status: int, body: bytes) -> MessageList:
@@ -126,6 +136,7 @@ def read_list(status: int, body: bytes) -> MessageList:
         page=_number(answer.get("index_pagina_curenta"), 1),
         pages=_number(answer.get("numar_total_pagini"), 1),
         total=_number(answer.get("numar_total_inregistrari"), len(entries)),
+        counted=bool(_text(answer.get("numar_total_inregistrari"))),
     )
 
 
@@ -140,7 +151,7 @@ def read_download(status: int, body: bytes) -> bytes:
         # once seen as plain text instead of JSON
         raise SpvFault(FaultKind.EXPIRED, _said(body))
     answer = _json_answer(status, body)
-    raise _fault_of(answer, body) or SpvFault(FaultKind.TRANSIENT, _excerpt(body))
+    raise _fault_of(answer, body) or SpvFault(FaultKind.TRANSIENT, _excerpt(body), why=_STRANGE)
 
 
 def without_id(listed: Iterable[ListEntry]) -> list[ListEntry]:
@@ -181,15 +192,32 @@ def _json_answer(status: int, body: bytes) -> dict[str, Any]:
     inner = _number(answer.get("status"), status) if answer is not None else status
     if 401 in (status, inner):
         raise SpvFault(FaultKind.TOKEN, _said(body))
-    if status == 403:
-        raise SpvFault(FaultKind.PERMISSION, _said(body))
+    if status == 403 and not _is_page(body):
+        # A right that lacks for one CIF comes as `eroare` under 200: this is the whole service.
+        raise SpvFault(FaultKind.TOKEN, _said(body), why=_NO_SERVICE)
     if answer is None or status == 429 or status >= 500:
-        raise SpvFault(FaultKind.TRANSIENT, _said(body))
+        raise SpvFault(FaultKind.TRANSIENT, _said(body), why=_why_nothing(status, body))
     if inner == 400:
         raise SpvFault(FaultKind.OUR_BUG, _said(body))
     if not 200 <= status < 300:
         raise SpvFault(FaultKind.TRANSIENT, _said(body))
     return answer
+
+
+def _why_nothing(status: int, body: bytes) -> tuple[str, str] | None:
+    """Return what a person is told about an answer without an answer in it."""
+    if status == 429:
+        return _TOO_MANY
+    if _is_page(body):
+        text = _excerpt(body)
+        return next((why for words, why in _PAGES if words.search(text)), _A_PAGE)
+    if status >= 400:
+        return None
+    return _BROKEN if body.strip() else _NOTHING
+
+
+def _is_page(body: bytes) -> bool:
+    return body[:512].lstrip(b"\xef\xbb\xbf \r\n\t")[:1] == b"<"
 
 
 def _object(body: bytes) -> dict[str, Any] | None:
@@ -202,8 +230,9 @@ def _object(body: bytes) -> dict[str, Any] | None:
         return None
     if not isinstance(value, dict):
         return None
-    # The swagger's own example of a download error has one brace too many.
-    if text[end:].strip(" \r\n\t}") or (text[end:] and "eroare" not in value):
+    # The swagger's own example of a download error has one brace too many. The object before
+    # it is whole; of a list the totals are compared besides.
+    if text[end:].strip(" \r\n\t}") or (text[end:] and not {"eroare", "mesaje"} & set(value)):
         return None
     return value
 
@@ -228,7 +257,7 @@ def _fault_of(answer: Mapping[str, Any], body: bytes) -> SpvFault | None:
     for pattern, kind in _TEXTS:
         if pattern.search(text):
             return SpvFault(kind, said, server_time=_server_time(text))
-    return SpvFault(FaultKind.TRANSIENT, said)
+    return SpvFault(FaultKind.TRANSIENT, said, why=_STRANGE)
 
 
 def _server_time(text: str) -> datetime | None:
@@ -562,6 +591,50 @@ _FAULTS: Mapping[FaultKind, tuple[str, str]] = {
         "the clock of this server differs from ANAF's; check its time synchronisation",
     ),
 }
+
+# Of what comes and goes, what a person is told besides that it is tried again.
+_NOTHING = (
+    "ANAF a trimis un răspuns gol; încercăm din nou singuri.",
+    "ANAF sent an empty answer; it is tried again by itself",
+)
+_BROKEN = (
+    "Răspunsul ANAF a venit incomplet sau stricat; încercăm din nou singuri.",
+    "ANAF's answer came cut off or broken; it is tried again by itself",
+)
+_STRANGE = (
+    "ANAF a răspuns cu ceva ce nu cunoaștem; încercăm din nou singuri.",
+    "ANAF answered something that we do not know; it is tried again by itself",
+)
+_TOO_MANY = (
+    "ANAF spune că sunt prea multe apeluri pe minut; continuăm singuri, mai rar.",
+    "ANAF says that there are too many calls a minute; it goes on by itself, more slowly",
+)
+_A_PAGE = (
+    "ANAF a trimis o pagină web în loc de date; încercăm din nou singuri.",
+    "ANAF sent a web page instead of data; it is tried again by itself",
+)
+_PAGES: tuple[tuple[re.Pattern[str], tuple[str, str]], ...] = (
+    (
+        re.compile(r"mentenan", re.IGNORECASE),
+        (
+            "SPV este în mentenanță la ANAF; încercăm din nou singuri.",
+            "SPV is under maintenance at ANAF; it is tried again by itself",
+        ),
+    ),
+    (
+        re.compile(r"support id|requested url was rejected", re.IGNORECASE),
+        (
+            "Filtrul de protecție al ANAF a respins apelul; încercăm din nou singuri.",
+            "ANAF's protective filter rejected the call; it is tried again by itself",
+        ),
+    ),
+)
+_NO_SERVICE = (
+    "ANAF refuză aplicației accesul la RO e-Factura; verifică la ANAF că aplicația are bifat "
+    "serviciul „E-Factura”, apoi reautorizează.",
+    "ANAF refuses this application the service RO e-Factura; check at ANAF that the application "
+    "is ticked for “E-Factura”, then authorise again",
+)
 
 _HAS_DTD = Sentence(
     "Documentul XML conține o declarație DTD, care nu este permisă. Cere un document fără DTD.",

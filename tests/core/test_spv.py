@@ -295,7 +295,8 @@ HTML = (
         (200, b"null", FaultKind.TRANSIENT),
         (200, b"[" * 100_000, FaultKind.TRANSIENT),
         (200, SIMPLE[:-3], FaultKind.TRANSIENT),
-        (200, SIMPLE + b"}", FaultKind.TRANSIENT),
+        (200, SIMPLE + b"}x", FaultKind.TRANSIENT),
+        (200, b'{"altceva":1}}', FaultKind.TRANSIENT),
         (200, SIMPLE + SIMPLE, FaultKind.TRANSIENT),
         (200, b"\xff\xfe{}", FaultKind.TRANSIENT),
         (200, b"{}", FaultKind.TRANSIENT),
@@ -308,7 +309,9 @@ HTML = (
         (503, error("Nu aveti drept in SPV pentru CIF=8"), FaultKind.TRANSIENT),
         (401, b"", FaultKind.TOKEN),
         (200, b'{"timestamp":1,"status":401,"error":"Unauthorized"}', FaultKind.TOKEN),
-        (403, b"<html>Forbidden</html>", FaultKind.PERMISSION),
+        (403, b"<html>Forbidden</html>", FaultKind.TRANSIENT),
+        (403, b'{"message":"Forbidden"}', FaultKind.TOKEN),
+        (403, b"", FaultKind.TOKEN),
         (
             400,
             b'{"timestamp":"19-08-2021 11:59:29","status":400,"error":"Bad Request","message":'
@@ -325,6 +328,39 @@ def test_whatever_else_comes_is_a_fault_with_a_sentence(
     assert len(found.answer) <= 300
     assert "\n" not in found.answer
     assert found.sentence.ro
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "said"),
+    [
+        (200, b"", "răspuns gol"),
+        (200, b" \r\n", "răspuns gol"),
+        (204, b"", "răspuns gol"),
+        (200, SIMPLE[:-3], "incomplet sau stricat"),
+        (200, b'{"ceva":1}', "nu cunoaștem"),
+        (200, error("Ceva nou"), "nu cunoaștem"),
+        (200, b"<html><body>Mentenanta sistem</body></html>", "mentenanță"),
+        (200, b"\xef\xbb\xbf\n<!DOCTYPE html><html><body>Request Rejected. Your support ID is: 1",
+         "Filtrul de protecție"),
+        (200, b"<html><body>Bun venit</body></html>", "pagină web"),
+        (502, b"<html>502 Bad Gateway</html>", "pagină web"),
+        (429, b"", "prea multe apeluri"),
+        (500, b"", "nu a putut răspunde"),
+        (403, b"{}", "bifat serviciul „E-Factura”"),
+    ],
+)  # fmt: skip
+def test_a_person_is_told_what_came_instead_of_an_answer(
+    status: int, body: bytes, said: str
+) -> None:
+    for read in (read_list, read_download):
+        with pytest.raises(SpvFault) as raised:
+            read(status, body)
+        assert said in raised.value.sentence.ro
+        assert raised.value.sentence.en != raised.value.sentence.ro
+
+
+def test_a_list_with_one_brace_too_many_is_a_whole_list() -> None:
+    assert read_list(200, SIMPLE + b"}\n") == read_list(200, SIMPLE)
 
 
 def test_a_web_page_is_quoted_as_a_person_would_read_it() -> None:

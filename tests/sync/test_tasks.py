@@ -178,7 +178,7 @@ SOON = timedelta(minutes=2)
         (eroare("Pentru id=7001 nu exista inregistrata nici o factura"), "expired", None, None),
         (eroare("A trecut perioada de 60 de zile"), "expired", None, None),
         (eroare("Nu aveti dreptul sa descarcati acest mesaj"), "not_allowed", None, None),
-        ((403, b"{}", {}), "not_allowed", None, None),
+        ((403, b"{}", {}), "queued", 3590, 3610),
         (eroare("A aparut o eroare tehnica. Cod: XYZ"), "queued", 3, 7),
         ((500, b"<html><h1>Internal error</h1></html>", {}), "queued", 3, 7),
         ((200, b"<html><body>mentenanta</body></html>", {}), "queued", 3, 7),
