@@ -189,8 +189,7 @@ CREATE TRIGGER month_message_leaves AFTER DELETE ON message BEGIN
     UPDATE month_total SET number = number - 1
     WHERE client = OLD.client AND month = OLD.month AND what = 'message' AND state = OLD.state;
 END;
-CREATE TRIGGER month_message_changes
-AFTER UPDATE OF client, created_raw, created_at, listed_at, state ON message BEGIN
+CREATE TRIGGER month_message_changes AFTER UPDATE OF state ON message BEGIN -- its day never does
     UPDATE month_total SET number = number - 1
     WHERE client = OLD.client AND month = OLD.month AND what = 'message' AND state = OLD.state;
     INSERT INTO month_total (client, month, what, state, number)
