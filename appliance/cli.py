@@ -13,7 +13,7 @@ import logging
 import os
 import shutil
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -27,6 +27,7 @@ from appliance.supervise import end_with_supervisor
 
 if TYPE_CHECKING:
     from appliance.config import Settings
+    from appliance.core.certificates import PinnedCertificate
 
 # The owning user of each process (design.md §5); a root start drops to it.
 OWNERS = {
@@ -206,15 +207,37 @@ def simulator(**options: Any) -> None:
     room.serve(**options)
 
 
+_certificates = click.option(
+    "--certificate",
+    "certificates",
+    multiple=True,
+    metavar="FILE",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Trust this signing certificate (PEM) too, beside those shipped and configured.",
+)
+
+
+def _pinned(files: tuple[Path, ...]) -> Mapping[str, PinnedCertificate]:
+    """Return the trusted certificates. A default configuration that we may not read adds none."""
+    from appliance.sync.pinned import pinned_certificates
+
+    chosen = click.get_current_context().find_root().obj
+    named = chosen is not None or "ARHIVAR_CONFIG" in os.environ
+    if not named and not os.access(config.DEFAULT_PATH, os.R_OK):
+        chosen = Path(os.devnull)
+    return pinned_certificates(config.load(chosen).spv_extra_certificates, files)
+
+
 @cli.command()
 @click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a line, in order.")
-def inspect(files: tuple[Path, ...], as_json: bool) -> int:
+@_certificates
+def inspect(files: tuple[Path, ...], as_json: bool, certificates: tuple[Path, ...]) -> int:
     """Read UBL documents or ANAF zips and print what was understood."""
     from appliance.sync import inspect as room
 
     failed = False
-    for result in room.inspect(files, terminal_language()):
+    for result in room.inspect(files, terminal_language(), _pinned(certificates)):
         failed |= "error" in result
         if as_json:
             click.echo(json.dumps(result, ensure_ascii=False))
@@ -226,11 +249,12 @@ def inspect(files: tuple[Path, ...], as_json: bool) -> int:
 @cli.command()
 @click.argument("file", type=click.Path(path_type=Path))
 @click.option("-o", "--output", required=True, type=click.Path(path_type=Path, dir_okay=False))
-def render(file: Path, output: Path) -> None:
+@_certificates
+def render(file: Path, output: Path, certificates: tuple[Path, ...]) -> None:
     """Set one invoice (XML or ANAF zip) as a PDF."""
     from appliance.sync.pdf.render import render_file
 
-    render_file(file, output)
+    render_file(file, output, pinned=_pinned(certificates))
 
 
 @cli.command()

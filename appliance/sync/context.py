@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 from appliance.config import Settings
-from appliance.core import certificates
 from appliance.core.certificates import PinnedCertificate
 from appliance.store.files import Archive
 from appliance.sync.rendering import Renderers
@@ -25,13 +24,3 @@ class Context:
     pinned: Mapping[str, PinnedCertificate]
     # ANAF's ceiling is reached: no list or download begins before this moment.
     paused_until: datetime = field(default_factory=lambda: datetime.min.replace(tzinfo=UTC))
-
-
-def pinned_certificates(settings: Settings) -> Mapping[str, PinnedCertificate]:
-    """Return the certificates that are shipped and those that the administrator added."""
-    pinned = dict(certificates.PINNED)
-    if settings.spv_extra_certificates is not None:
-        for path in sorted(settings.spv_extra_certificates.glob("*.pem")):
-            certificate = certificates.from_pem(path.read_bytes())
-            pinned[certificate.fingerprint] = certificate
-    return pinned

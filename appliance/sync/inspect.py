@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import os
 import unicodedata
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
@@ -22,6 +22,7 @@ from rich.table import Table
 from rich.text import Text
 
 from appliance.core import anaf_zip, certificates, codelists, money, naming, signature, spv, ubl
+from appliance.core.certificates import PinnedCertificate
 from appliance.core.errors import ArhivarError, BadInput, DocumentRefused
 from appliance.core.sentence import Sentence
 from appliance.core.signature import SignatureResult, Verdict
@@ -40,7 +41,11 @@ class Inspected(dict[str, object]):
     verdict: Verdict | None = None
 
 
-def inspect(paths: Sequence[Path], language: str = "en") -> Iterator[Inspected]:
+def inspect(
+    paths: Sequence[Path],
+    language: str = "en",
+    pinned: Mapping[str, PinnedCertificate] = certificates.PINNED,
+) -> Iterator[Inspected]:
     """Yield one object a file, in order: the keys of `arhivar inspect --json`.
 
     A file that cannot be read, or is refused, yields `{"file", "error"}` with
@@ -49,7 +54,7 @@ def inspect(paths: Sequence[Path], language: str = "en") -> Iterator[Inspected]:
     """
     for path in paths:
         try:
-            result = _inspect(path)
+            result = _inspect(path, pinned)
         except ArhivarError as error:
             result = Inspected(file=_shown(path), error=error.sentence.in_language(language))
         except OSError as error:
@@ -58,18 +63,18 @@ def inspect(paths: Sequence[Path], language: str = "en") -> Iterator[Inspected]:
         yield result
 
 
-def _inspect(path: Path) -> Inspected:
+def _inspect(path: Path, pinned: Mapping[str, PinnedCertificate]) -> Inspected:
     data, received = _bytes_of(path)
     verdict: Verdict | None = None
     if data.startswith(b"PK"):
         package = anaf_zip.read_zip(data)
         document = package.document
-        verdict = _verdict(document, package.signature)
+        verdict = _verdict(document, package.signature, pinned)
     else:
         document = data
         beside = path.with_name(f"semnatura_{path.name}")
         if beside.is_file():
-            verdict = _verdict(document, _bytes_of(beside)[0])
+            verdict = _verdict(document, _bytes_of(beside)[0], pinned)
     try:
         invoice = ubl.read(document)
     except DocumentRefused as refused:
@@ -155,9 +160,11 @@ def _bytes_of(path: Path) -> tuple[bytes, datetime]:
     return path.read_bytes(), received
 
 
-def _verdict(document: bytes, signed: bytes | None) -> Verdict:
+def _verdict(
+    document: bytes, signed: bytes | None, pinned: Mapping[str, PinnedCertificate]
+) -> Verdict:
     # Without the message there is no moment at which the certificate had to be valid.
-    return signature.verify(document, signed, pinned=certificates.PINNED, at=None)
+    return signature.verify(document, signed, pinned=pinned, at=None)
 
 
 def _rejection(document: bytes) -> DocumentRefused | None:

@@ -31,7 +31,8 @@ from appliance.store.engine import open_store, transaction
 from appliance.store.files import Archive
 from appliance.store.jobs import Job
 from appliance.sync import queue, tasks
-from appliance.sync.context import Context, pinned_certificates
+from appliance.sync.context import Context
+from appliance.sync.pinned import pinned_certificates
 from appliance.sync.rendering import Renderers
 from appliance.sync.schedule import Housekeeping
 from appliance.sync.spv import SpvClient, discard_partials
@@ -156,7 +157,7 @@ async def _context(settings: Settings) -> Context:
         archive=Archive(settings.archive_dir),
         spv=SpvClient(settings.spv_socket, settings.spv_environment),
         renderers=Renderers(settings.sync_pdf_workers),
-        pinned=pinned_certificates(settings),
+        pinned=pinned_certificates(settings.spv_extra_certificates),
     )
 
 

@@ -14,7 +14,7 @@ import re
 import tempfile
 import threading
 import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, time
@@ -26,7 +26,7 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 
 from appliance.core import anaf_zip, presentation, signature, ubl
-from appliance.core.certificates import PINNED
+from appliance.core.certificates import PINNED, PinnedCertificate
 from appliance.core.errors import BadInput
 from appliance.core.presentation import Field, LineRow, Presented
 from appliance.core.sentence import Sentence
@@ -85,11 +85,16 @@ def render_invoice(
         )
 
 
-def render_file(source: Path, target: Path, language: str = "ro") -> None:
+def render_file(
+    source: Path,
+    target: Path,
+    language: str = "ro",
+    pinned: Mapping[str, PinnedCertificate] = PINNED,
+) -> None:
     """Render a UBL document or an ANAF zip to `target`, which is whole or untouched.
 
     A zip tells the upload index by its file name and brings the signature,
-    which is verified against the shipped certificates. Raises `BadInput` (also
+    which is verified against `pinned`. Raises `BadInput` (also
     as `DocumentRefused` and `ZipRefused`) when there is nothing to render or
     the target cannot be written.
     """
@@ -101,7 +106,7 @@ def render_file(source: Path, target: Path, language: str = "ro") -> None:
         data = package.document
         stem = Path(package.document_name).stem
         upload_id = stem if stem.isdecimal() else None
-        verdict = signature.verify(data, package.signature, pinned=PINNED, at=None)
+        verdict = signature.verify(data, package.signature, pinned=pinned, at=None)
     invoice = ubl.read(data)
     pdf = render_invoice(invoice, xml=data, upload_id=upload_id, verdict=verdict, language=language)
     _write(target, pdf)
