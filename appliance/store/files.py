@@ -2,6 +2,7 @@
 
     <root>/<client uid>/<yyyy>/<mm>/<document uid>/    message.zip invoice.xml signature.xml
                                                        manifest.json attachments…  invoice.pdf
+    <root>/<client uid>/proofs/                        yyyy-mm.pdf .json .sha256 (sync/proof.py)
     <root>/quarantine/<message uid>/                   message.zip manifest.json
     <root>/decisions/<yyyy-mm-dd>.jsonl                (store/decisions.py)
 
@@ -9,7 +10,7 @@ A folder is prepared under `.tmp-…` in its month's folder, every file and the
 folder are fsynced, then it gets its name by rename and the month is fsynced.
 Only then may a row promise it. Files are 0440 and folders 2750 under any umask:
 readable by the group of the archive, writable by nobody but its owner.
-`invoice.pdf` alone is derived: it may be replaced, by rename.
+`invoice.pdf` and the proofs are derived: they may be replaced, by rename.
 """
 
 from __future__ import annotations
@@ -39,6 +40,7 @@ MANIFEST = "manifest.json"
 DERIVED = frozenset({"invoice.pdf"})
 QUARANTINE = "quarantine"
 DECISIONS = "decisions"
+PROOFS = "proofs"
 TEMPORARY = ".tmp-"
 
 FILE_MODE = 0o440
@@ -46,6 +48,7 @@ FOLDER_MODE = 0o2750
 
 _UID = re.compile(r"[0-9a-z](?:[0-9a-z-]{0,62}[0-9a-z])?")
 _MONTH = re.compile(r"[0-9]{4}/(?:0[1-9]|1[0-2])")
+_PROOF = re.compile(r"[0-9]{4}-(?:0[1-9]|1[0-2])\.(?:json|pdf|sha256)")
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 _BROKEN = frozenset({errno.EIO, errno.EROFS})
 _AT_ONCE = 32
@@ -141,18 +144,15 @@ class Archive:
     def write_decisions(self, name: str, data: bytes) -> Path:
         """Replace a file of decisions/ by rename: the old one or the new one, whole."""
         _check_name(name)
-        with _disk_errors():
-            self._make_durable(DECISIONS)
-            place, temporary = self._path(DECISIONS), _temporary(name)
-            try:
-                _write_file(place / temporary, data)
-                (place / temporary).rename(place / name)
-            except BaseException:
-                with suppress(OSError):
-                    (place / temporary).unlink()
-                raise
-            fsync_directory(place)
-        return place / name
+        return self._replace(DECISIONS, name, data)
+
+    def write_proof(self, client_uid: str, name: str, data: bytes) -> Path:
+        """Replace a file of a client's proofs by rename: the old one or the new one, whole."""
+        return self._replace(*_proof(client_uid, name), data)
+
+    def open_proof(self, client_uid: str, name: str) -> BufferedReader:
+        """Open a file of a client's proofs; the promises of `open_file`."""
+        return self._open("/".join(_proof(client_uid, name)))
 
     def path_of(self, client_uid: str, month: str, uid: str, stored_name: str) -> Path:
         """Return where a file lies or would lie; raises `BadInput` for a name that leaves it."""
@@ -165,27 +165,7 @@ class Archive:
         No component of the way below the root may be a symbolic link.
         """
         path = self.path_of(client_uid, month, uid, stored_name)
-        parts = path.relative_to(self.root).parts
-        handle = -1
-        try:
-            handle = os.open(self.root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-            for part in parts[:-1]:
-                inner = os.open(part, os.O_RDONLY | os.O_DIRECTORY | _NOFOLLOW, dir_fd=handle)
-                os.close(handle)
-                handle = inner
-            # Non-blocking: a pipe in place of a file must not stop the reader.
-            file = os.open(parts[-1], os.O_RDONLY | os.O_NONBLOCK | _NOFOLLOW, dir_fd=handle)
-            if not stat.S_ISREG(os.fstat(file).st_mode):
-                os.close(file)
-                raise _absent(str(path))
-            return os.fdopen(file, "rb")
-        except OSError as error:
-            if error.errno in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENXIO):
-                raise _absent(str(path)) from error
-            raise
-        finally:
-            if handle >= 0:
-                os.close(handle)
+        return self._open(str(path.relative_to(self.root)))
 
     def read_manifest(self, client_uid: str, month: str, uid: str) -> dict[str, Any]:
         """Return the facts stored with a folder; raises `BadInput` when they cannot be read."""
@@ -216,6 +196,12 @@ class Archive:
                 yield place
                 continue
             for year in _names(place):
+                if year == PROOFS and _is_folder(place / year):
+                    inner = place / year
+                    yield from (
+                        inner / name for name in _names(inner) if not _PROOF.fullmatch(name)
+                    )
+                    continue
                 if not re.fullmatch(r"[0-9]{4}", year) or not _is_folder(place / year):
                     yield place / year
                     continue
@@ -249,6 +235,43 @@ class Archive:
 
     def _path(self, below: str) -> Path:
         return self.root / below
+
+    def _replace(self, place: str, name: str, data: bytes) -> Path:
+        with _disk_errors():
+            self._make_durable(place)
+            folder, temporary = self._path(place), _temporary(name)
+            try:
+                _write_file(folder / temporary, data)
+                (folder / temporary).rename(folder / name)
+            except BaseException:
+                with suppress(OSError):
+                    (folder / temporary).unlink()
+                raise
+            fsync_directory(folder)
+        return folder / name
+
+    def _open(self, below: str) -> BufferedReader:
+        parts = below.split("/")
+        handle = -1
+        try:
+            handle = os.open(self.root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            for part in parts[:-1]:
+                inner = os.open(part, os.O_RDONLY | os.O_DIRECTORY | _NOFOLLOW, dir_fd=handle)
+                os.close(handle)
+                handle = inner
+            # Non-blocking: a pipe in place of a file must not stop the reader.
+            file = os.open(parts[-1], os.O_RDONLY | os.O_NONBLOCK | _NOFOLLOW, dir_fd=handle)
+            if not stat.S_ISREG(os.fstat(file).st_mode):
+                os.close(file)
+                raise _absent(below)
+            return os.fdopen(file, "rb")
+        except OSError as error:
+            if error.errno in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENXIO):
+                raise _absent(below) from error
+            raise
+        finally:
+            if handle >= 0:
+                os.close(handle)
 
     def _write_folder(
         self, below: str, files: Mapping[str, bytes], manifest: Mapping[str, object]
@@ -395,6 +418,13 @@ def _names(folder: Path) -> list[str]:
 
 def _is_folder(path: Path) -> bool:
     return path.is_dir() and not path.is_symlink()
+
+
+def _proof(client_uid: str, name: str) -> tuple[str, str]:
+    """Return the place and the name of a file of the client's proofs."""
+    if not _PROOF.fullmatch(name) or not _UID.fullmatch(client_uid):
+        raise _bad_name(f"{client_uid}/{name}")
+    return f"{client_uid}/{PROOFS}", name
 
 
 def _check_name(name: str) -> None:
