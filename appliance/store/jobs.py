@@ -3,19 +3,33 @@
 web, dav and sync insert; only sync leases and finishes. A lease that runs out
 (its worker died) makes the job due again, so every job may run twice. Of one
 kind and object at most one job is open: asking again gives the same one.
+
+Clients take turns. When a job becomes due it gets a turn: one more than its
+client's last, or the turn that is served now when that is higher (start-time fair
+queueing). So of equal priority each client's next job comes before
+anybody's one after that, and a client with 10,000 jobs delays one with ten by
+ten jobs, not by 10,000. A job that waits for its time has no turn: it is
+`deferred`, and those are not looked at when due ones are leased.
 """
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from appliance.core.sentence import Sentence
 from appliance.core.times import from_text, to_text
-from appliance.store.engine import Row, execute, fetch, joined
+from appliance.store.engine import Row, execute, execute_many, fetch, joined
 
 DONE_KEPT = timedelta(days=7)
+# Nobody leases for longer, and nothing waits longer than for a Romanian midnight: what
+# the rows say beyond that was written by a clock that was wrong.
+LONGEST_LEASE = timedelta(minutes=10)
+LONGEST_WAIT = timedelta(hours=26)
+# So many of those whose time has come get a turn at once.
+_PROMOTED = 50
 
 
 @dataclass(frozen=True)
@@ -25,8 +39,10 @@ class Job:
     id: int
     kind: str  # list, message, render, decisions
     object_uid: str
+    client_id: int | None  # whose turn it takes
     state: str  # queued, leased, done, parked
     priority: int
+    turn: int
     attempts: int
     next_attempt_at: datetime
     lease_until: datetime | None
@@ -36,7 +52,13 @@ class Job:
 
 
 async def insert(
-    kind: str, object_uid: str, at: datetime, *, priority: int = 0, delay: float = 0
+    kind: str,
+    object_uid: str,
+    at: datetime,
+    *,
+    client_id: int | None = None,
+    priority: int = 0,
+    delay: float = 0,
 ) -> Job:
     """Ask for the work and return its job: the open one when somebody already asked.
 
@@ -45,27 +67,49 @@ async def insert(
     """
     due = to_text(at + timedelta(seconds=delay))
     async with joined():
+        turn = 0 if delay > 0 else await _turn(kind, priority, client_id)
         rows = await execute(
-            "INSERT INTO job (kind, object_uid, state, priority, next_attempt_at, created_at) "
-            "VALUES (?, ?, 'queued', ?, ?, ?) "
+            "INSERT INTO job (kind, object_uid, client, state, priority, turn, deferred, "
+            "next_attempt_at, created_at) VALUES (?, ?, ?, 'queued', ?, ?, ?, ?, ?) "
             "ON CONFLICT (kind, object_uid) WHERE state IN ('queued', 'leased') DO UPDATE SET "
+            "client = COALESCE(client, excluded.client), "
+            "turn = CASE WHEN excluded.priority > priority OR excluded.deferred < deferred "
+            "THEN excluded.turn ELSE turn END, "
             "priority = MAX(priority, excluded.priority), "
+            "deferred = MIN(deferred, excluded.deferred), "
             "next_attempt_at = MIN(next_attempt_at, excluded.next_attempt_at) RETURNING *",
-            [kind, object_uid, priority, due, to_text(at)],
+            [kind, object_uid, client_id, priority, turn, int(delay > 0), due, to_text(at)],
         )
     return _job(rows[0])
 
 
-async def insert_many(kind: str, object_uids: Sequence[str], at: datetime) -> None:
-    """Ask for the same work about many objects; what is already asked for stays as it is."""
+async def insert_many(
+    kind: str,
+    object_uids: Sequence[str],
+    at: datetime,
+    *,
+    client_id: int | None = None,
+    priority: int = 0,
+) -> None:
+    """Ask for the same work about many objects of one client, which is done in their order.
+
+    What is already asked for stays as it is.
+    """
     async with joined():
+        turn = await _turn(kind, priority, client_id)
+        step = 0 if client_id is None else 1
         for start in range(0, len(object_uids), 500):
             some = object_uids[start : start + 500]
+            values: list[object] = []
+            for uid in some:
+                values += [kind, uid, client_id, priority, turn, to_text(at), to_text(at)]
+                turn += step
             await execute(
-                "INSERT INTO job (kind, object_uid, state, next_attempt_at, created_at) VALUES "
-                + ", ".join(["(?, ?, 'queued', ?, ?)"] * len(some))
+                "INSERT INTO job (kind, object_uid, client, state, priority, turn, "
+                "next_attempt_at, created_at) VALUES "
+                + ", ".join(["(?, ?, ?, 'queued', ?, ?, ?, ?)"] * len(some))
                 + " ON CONFLICT DO NOTHING",
-                [value for uid in some for value in (kind, uid, to_text(at), to_text(at))],
+                values,
             )
 
 
@@ -75,29 +119,78 @@ async def lease(limit: int, at: datetime, lease_seconds: float, kinds: Iterable[
     Each has one more attempt counted. Two processes never get the same job.
     """
     wanted = list(kinds)
-    if limit <= 0 or not wanted:
+    if limit <= 0 or not wanted or not await _any_due(wanted, at):
         return []
-    marks = ", ".join("?" * len(wanted))
-    # A glance through a reader first: most of the time nothing is due, and then
-    # nobody has to wait for the writer.
-    due = await fetch(
-        f"SELECT 1 FROM job WHERE state = 'queued' AND kind IN ({marks}) "
-        "AND next_attempt_at <= ? LIMIT 1",
-        [*wanted, to_text(at)],
+    of_kind = (
+        "SELECT * FROM (SELECT id, priority, turn FROM job WHERE state = 'queued' "
+        "AND deferred = 0 AND kind = ? ORDER BY priority DESC, turn, id LIMIT ?)"
     )
-    if not due:
-        return []
     async with joined():
+        for kind in wanted:
+            await _promote(kind, at)
         rows = await execute(
             "UPDATE job SET state = 'leased', attempts = attempts + 1, lease_until = ? "
-            f"WHERE id IN (SELECT id FROM job WHERE state = 'queued' AND kind IN ({marks}) "
-            "AND next_attempt_at <= ? ORDER BY priority DESC, next_attempt_at, id LIMIT ?) "
-            "AND state = 'queued' RETURNING *",
-            [to_text(at + timedelta(seconds=lease_seconds)), *wanted, to_text(at), limit],
+            "WHERE state = 'queued' AND id IN (SELECT id FROM ("
+            + " UNION ALL ".join([of_kind] * len(wanted))
+            + ") ORDER BY priority DESC, turn, id LIMIT ?) RETURNING *",
+            [
+                to_text(at + timedelta(seconds=lease_seconds)),
+                *(value for kind in wanted for value in (kind, limit)),
+                limit,
+            ],
         )
     jobs = [_job(row) for row in rows]
     # RETURNING promises no order.
-    return sorted(jobs, key=lambda job: (-job.priority, job.next_attempt_at, job.id))
+    return sorted(jobs, key=lambda job: (-job.priority, job.turn, job.id))
+
+
+async def _any_due(kinds: Sequence[str], at: datetime) -> bool:
+    # Through a reader: most of the time nothing is due, and then nobody has to wait
+    # for the writer.
+    rows = await fetch(
+        "SELECT 1 FROM json_each(?) AS wanted WHERE EXISTS (SELECT 1 FROM job "
+        "WHERE state = 'queued' AND deferred = 0 AND kind = wanted.value) "
+        "OR EXISTS (SELECT 1 FROM job WHERE state = 'queued' AND deferred = 1 "
+        "AND kind = wanted.value AND next_attempt_at <= ?) LIMIT 1",
+        [json.dumps(list(kinds)), to_text(at)],
+    )
+    return bool(rows)
+
+
+async def _promote(kind: str, at: datetime) -> None:
+    """Give a turn to jobs whose time has come."""
+    rows = await fetch(
+        "SELECT id, client, priority FROM job WHERE state = 'queued' AND deferred = 1 "
+        "AND kind = ? AND next_attempt_at <= ? ORDER BY next_attempt_at, id LIMIT ?",
+        [kind, to_text(at), _PROMOTED],
+    )
+    turns: dict[tuple[int | None, int], int] = {}
+    for row in rows:
+        key = (row["client"], row["priority"])
+        if key not in turns:
+            turns[key] = await _turn(kind, row["priority"], row["client"])
+        elif row["client"] is not None:
+            turns[key] += 1
+        row["turn"] = turns[key]
+    await execute_many(
+        "UPDATE job SET deferred = 0, turn = ? WHERE id = ?",
+        [(row["turn"], row["id"]) for row in rows],
+    )
+
+
+async def _turn(kind: str, priority: int, client_id: int | None) -> int:
+    """Return the next turn of the client; nobody's jobs take the one that is served now."""
+    rows = await fetch(
+        "SELECT COALESCE((SELECT turn FROM job WHERE state = 'queued' AND deferred = 0 "
+        "AND kind = ? AND priority = ? ORDER BY turn LIMIT 1), "
+        "(SELECT MAX(turn) FROM job INDEXED BY job_leased WHERE state = 'leased' "
+        "AND kind = ? AND priority = ?), 0) "
+        "AS served, COALESCE((SELECT MAX(turn) FROM job WHERE state = 'queued' "
+        "AND client = ? AND kind = ? AND priority = ?), 0) AS own",
+        [kind, priority, kind, priority, client_id, kind, priority],
+    )
+    served, own = rows[0]["served"], rows[0]["own"]
+    return int(served) if client_id is None else int(max(served, own + 1))
 
 
 async def extend(job_id: int, at: datetime, lease_seconds: float) -> bool:
@@ -126,8 +219,8 @@ async def retry(
     """Give the job back, to be tried again after so long; `problem` says why it waits."""
     async with joined():
         await execute(
-            "UPDATE job SET state = 'queued', lease_until = NULL, next_attempt_at = ?, "
-            "problem = ? WHERE id = ? AND state IN ('queued', 'leased')",
+            "UPDATE job SET state = 'queued', deferred = 1, turn = 0, lease_until = NULL, "
+            "next_attempt_at = ?, problem = ? WHERE id = ? AND state IN ('queued', 'leased')",
             [
                 to_text(at + timedelta(seconds=after_seconds)),
                 problem.to_json() if problem else None,
@@ -136,13 +229,47 @@ async def retry(
         )
 
 
-async def give_back(job_id: int, at: datetime) -> None:
-    """Give back a job that was leased but never begun; the attempt does not count."""
+async def give_back(job_id: int, at: datetime, *, until: datetime | None = None) -> None:
+    """Give back a job that was leased but never begun; the attempt does not count.
+
+    It keeps its turn, or waits until the moment that is given.
+    """
     async with joined():
         await execute(
             "UPDATE job SET state = 'queued', lease_until = NULL, next_attempt_at = ?, "
+            "deferred = ?, turn = CASE WHEN ? THEN 0 ELSE turn END, "
             "attempts = MAX(attempts - 1, 0) WHERE id = ? AND state = 'leased'",
-            [to_text(at), job_id],
+            [to_text(until or at), int(until is not None), int(until is not None), job_id],
+        )
+
+
+async def hold(
+    client_id: int, kinds: Sequence[str], at: datetime, after_seconds: float, problem: Sentence
+) -> int:
+    """Let all queued jobs of the client wait for so long, and return how many.
+
+    For what stops a whole client: one refusal says it for all of them.
+    """
+    until = to_text(at + timedelta(seconds=after_seconds))
+    async with joined():
+        rows = await execute(
+            "UPDATE job SET deferred = 1, turn = 0, next_attempt_at = ?, problem = ? "
+            "WHERE state = 'queued' AND deferred = 0 AND client = ? "
+            "AND kind IN (SELECT value FROM json_each(?)) RETURNING id",
+            [until, problem.to_json(), client_id, json.dumps(list(kinds))],
+        )
+    return len(rows)
+
+
+async def hurry(client_id: int, kinds: Sequence[str], at: datetime, *, priority: int = 0) -> None:
+    """Make due now what the client's queued jobs of these kinds wait for, with this urgency."""
+    async with joined():
+        # All of them are deferred until now: so they are given turns of their new priority.
+        await execute(
+            "UPDATE job SET deferred = 1, turn = 0, next_attempt_at = ?, "
+            "priority = MAX(priority, ?) WHERE state = 'queued' AND client = ? AND (deferred = 1 OR priority < ?) "
+            "AND kind IN (SELECT value FROM json_each(?))",
+            [to_text(at), priority, client_id, priority, json.dumps(list(kinds))],
         )
 
 
@@ -159,14 +286,16 @@ async def park(job_id: int, at: datetime, problem: Sentence) -> None:
 async def sweep(at: datetime) -> int:
     """Make the jobs due whose lease has run out, and return how many.
 
-    Their workers died or hang; the attempt they made still counts. Jobs done
-    more than a week ago are forgotten.
+    Their workers died or hang; the attempt they made still counts. A lease
+    that ends too far in the future has run out as well: the clock was set back.
+    Jobs done more than a week ago are forgotten.
     """
-    now = to_text(at)
+    now, too_far = to_text(at), to_text(at + LONGEST_LEASE)
     work = await fetch(
-        "SELECT 1 FROM job WHERE (state = 'leased' AND lease_until <= ?) "
-        "OR (state = 'done' AND finished_at < ?) LIMIT 1",
-        [now, to_text(at - DONE_KEPT)],
+        "SELECT 1 FROM job WHERE state = 'leased' AND (lease_until <= ? OR lease_until > ?) "
+        "UNION ALL SELECT 1 FROM job WHERE state = 'done' AND finished_at < ? "
+        "LIMIT 1",
+        [now, too_far, to_text(at - DONE_KEPT)],
     )
     if not work:
         return 0
@@ -175,11 +304,28 @@ async def sweep(at: datetime) -> int:
             "DELETE FROM job WHERE state = 'done' AND finished_at < ?", [to_text(at - DONE_KEPT)]
         )
         lost = await execute(
-            "UPDATE job SET state = 'queued', lease_until = NULL, next_attempt_at = ? "
-            "WHERE state = 'leased' AND lease_until <= ? RETURNING id",
-            [now, now],
+            "UPDATE job SET state = 'queued', deferred = 0, lease_until = NULL, "
+            "next_attempt_at = ? WHERE state = 'leased' "
+            "AND (lease_until <= ? OR lease_until > ?) RETURNING id",
+            [now, now, too_far],
         )
     return len(lost)
+
+
+async def after_clock_change(at: datetime, *, set_back: bool) -> int:
+    """Make due what waits for a moment that a wrong clock chose, and return how many.
+
+    Without `set_back` that is only what no right clock would have chosen. Too
+    early an attempt costs a call or a refusal of the vault, and waits again.
+    """
+    beyond = to_text(at if set_back else at + LONGEST_WAIT)
+    async with joined():
+        rows = await execute(
+            "UPDATE job SET next_attempt_at = ? WHERE state = 'queued' AND deferred = 1 "
+            "AND next_attempt_at > ? RETURNING id",
+            [to_text(at), beyond],
+        )
+    return len(rows)
 
 
 async def get(job_id: int) -> Job | None:
@@ -214,7 +360,8 @@ async def due(at: datetime) -> int:
     """Return how many jobs are at work or could be begun now: not those that wait for later."""
     rows = await fetch(
         "SELECT COUNT(*) AS jobs FROM job WHERE state = 'leased' "
-        "OR (state = 'queued' AND next_attempt_at <= ?)",
+        "OR (state = 'queued' AND deferred = 0) "
+        "OR (state = 'queued' AND deferred = 1 AND next_attempt_at <= ?)",
         [to_text(at)],
     )
     return int(rows[0]["jobs"])
@@ -231,8 +378,10 @@ def _job(row: Row) -> Job:
         id=row["id"],
         kind=row["kind"],
         object_uid=row["object_uid"],
+        client_id=row["client"],
         state=row["state"],
         priority=row["priority"],
+        turn=row["turn"],
         attempts=row["attempts"],
         next_attempt_at=from_text(row["next_attempt_at"]),
         lease_until=from_text(row["lease_until"]) if row["lease_until"] else None,

@@ -6,14 +6,15 @@ import asyncio
 import sqlite3
 import subprocess
 import sys
+from collections import Counter
 from contextlib import closing
 from datetime import timedelta
 
 import pytest
 
 from appliance.core.sentence import Sentence
-from appliance.store import engine, jobs
-from tests.support.store import NOW
+from appliance.store import clients, engine, jobs
+from tests.support.store import NOW, World
 
 WHY = Sentence("Limita zilnică ANAF este atinsă.", "ANAF's daily limit is reached")
 
@@ -153,6 +154,112 @@ async def test_many_are_asked_for_at_once_and_each_only_once(store: engine.Store
     await jobs.insert_many("message", [*uids, "one more"], NOW)
 
     assert await jobs.waiting("message") == 1204
+
+
+async def test_a_client_with_ten_thousand_delays_one_with_ten_by_ten(world: World) -> None:
+    await jobs.insert_many("message", [f"a{n}" for n in range(10_000)], NOW, client_id=world.alfa)
+    served = [job.object_uid for job in await jobs.lease(300, NOW, 60, ["message"])]
+    await jobs.insert_many("message", [f"b{n}" for n in range(10)], NOW, client_id=world.beta)
+
+    for _ in range(2):
+        served += [job.object_uid for job in await jobs.lease(10, NOW, 60, ["message"])]
+
+    # In turns, and each client's in the order in which they were asked for.
+    assert served == [f"a{n}" for n in range(300)] + [
+        uid for n in range(10) for uid in (f"a{300 + n}", f"b{n}")
+    ]
+
+
+async def test_four_hundred_clients_with_ten_are_through_before_the_large_one(
+    world: World,
+) -> None:
+    small = [await clients.create_client(f"Client {n} SRL", [], NOW) for n in range(400)]
+    await jobs.insert_many("message", [f"a{n}" for n in range(10_000)], NOW, client_id=world.alfa)
+    for client in small:
+        uids = [f"c{client}-{n}" for n in range(10)]
+        await jobs.insert_many("message", uids, NOW, client_id=client)
+
+    taken = await jobs.lease(401 * 10, NOW, 60, ["message"])
+
+    shares = Counter(job.client_id for job in taken)
+    assert set(shares.values()) == {10}
+    assert len(shares) == 401
+
+
+async def test_whoever_comes_back_with_new_work_is_given_no_credit_for_the_time_away(
+    world: World,
+) -> None:
+    await jobs.insert_many("message", [f"a{n}" for n in range(200)], NOW, client_id=world.alfa)
+    for job in await jobs.lease(100, NOW, 60, ["message"]):
+        await jobs.finish(job.id, NOW)
+    await jobs.insert_many("message", [f"b{n}" for n in range(200)], NOW, client_id=world.beta)
+
+    taken = await jobs.lease(100, NOW, 60, ["message"])
+
+    assert Counter(job.client_id for job in taken) == {world.alfa: 50, world.beta: 50}
+
+
+async def test_those_whose_time_has_come_take_turns_with_the_others(world: World) -> None:
+    await jobs.insert_many("message", [f"a{n}" for n in range(100)], NOW, client_id=world.alfa)
+    assert await jobs.hold(world.alfa, ["message"], NOW, 60, WHY) == 100
+    await jobs.insert_many("message", [f"b{n}" for n in range(100)], NOW, client_id=world.beta)
+    assert {job.client_id for job in await jobs.lease(20, NOW, 60, ["message"])} == {world.beta}
+
+    later = NOW + timedelta(seconds=60)
+    taken = [job for _ in range(8) for job in await jobs.lease(5, later, 60, ["message"])]
+
+    assert Counter(job.client_id for job in taken) == {world.alfa: 20, world.beta: 20}
+    assert {job.problem for job in taken if job.client_id == world.alfa} == {WHY}
+
+
+async def test_what_one_client_waits_for_can_be_made_due(world: World) -> None:
+    for name, client in (("a", world.alfa), ("b", world.beta)):
+        await jobs.insert("message", name, NOW, client_id=client, delay=3600)
+
+    await jobs.insert("message", "c", NOW, client_id=world.beta)
+
+    await jobs.hurry(world.alfa, ["message"], NOW, priority=10)
+
+    assert [job.object_uid for job in await jobs.lease(9, NOW, 60, ["message"])] == ["a", "c"]
+    assert await jobs.due(NOW + timedelta(hours=1)) == 3
+
+
+async def test_a_job_asked_for_with_more_urgency_takes_its_turn_among_the_urgent(
+    world: World,
+) -> None:
+    await jobs.insert_many("message", [f"a{n}" for n in range(50)], NOW, client_id=world.alfa)
+    await jobs.insert("message", "a49", NOW, client_id=world.alfa, priority=10)
+    await jobs.insert("message", "b", NOW, client_id=world.beta, priority=10)
+
+    taken = [job.object_uid for job in await jobs.lease(3, NOW, 60, ["message"])]
+
+    assert taken == ["a49", "b", "a0"]
+
+
+async def test_a_clock_that_was_set_back_holds_nothing_up(store: engine.Store) -> None:
+    ahead = NOW + timedelta(days=365)
+    await jobs.insert("message", "fresh", ahead)
+    await jobs.insert("message", "leased", ahead, priority=1)
+    await jobs.insert("list", "waits", ahead, delay=60)
+    [leased] = await jobs.lease(1, ahead, 60, ["message"])
+
+    assert await jobs.sweep(NOW) == 1
+    assert await jobs.after_clock_change(NOW, set_back=False) == 1
+
+    taken = await jobs.lease(9, NOW, 60, ["message", "list"])
+    assert {job.object_uid for job in taken} == {"fresh", "leased", "waits"}
+    assert leased.id in {job.id for job in taken}
+
+
+async def test_a_quota_till_tomorrow_is_waited_out_unless_the_clock_was_set_back(
+    store: engine.Store,
+) -> None:
+    await jobs.insert("message", "a", NOW, delay=25 * 3600)
+
+    assert await jobs.after_clock_change(NOW, set_back=False) == 0
+    assert await jobs.lease(9, NOW, 60, ["message"]) == []
+    assert await jobs.after_clock_change(NOW, set_back=True) == 1
+    assert len(await jobs.lease(9, NOW, 60, ["message"])) == 1
 
 
 _WORKER = """

@@ -5,7 +5,7 @@ ALTER TABLE client ADD COLUMN fetch_every_hours INTEGER; -- NULL: as sync.fetch_
 
 -- Whose turn a job takes, so that one client's thousands do not hold up the others.
 ALTER TABLE job ADD COLUMN client INTEGER REFERENCES client (id);
-ALTER TABLE job ADD COLUMN turn BIGINT NOT NULL DEFAULT 0; -- among equal priorities lower first
+ALTER TABLE job ADD COLUMN turn BIGINT NOT NULL DEFAULT 0; -- among equal priorities lower first; 0: deferred, or nobody's
 -- 1: waits for next_attempt_at. Due jobs are found without looking at those that wait.
 ALTER TABLE job ADD COLUMN deferred INTEGER NOT NULL DEFAULT 0;
 UPDATE job SET deferred = 1 WHERE state = 'queued';
@@ -16,10 +16,10 @@ UPDATE job SET client = (SELECT id FROM client WHERE uid = job.object_uid)
 DROP INDEX job_due;
 CREATE INDEX job_due ON job (kind, priority DESC, turn) WHERE state = 'queued' AND deferred = 0;
 CREATE INDEX job_deferred ON job (kind, next_attempt_at) WHERE state = 'queued' AND deferred = 1;
-CREATE INDEX job_client ON job (client, kind, priority, turn)
-    WHERE state = 'queued' AND deferred = 0;
+CREATE INDEX job_client ON job (client, kind, priority, turn) WHERE state = 'queued';
 CREATE INDEX job_leased ON job (lease_until) WHERE state = 'leased';
-CREATE INDEX job_ended ON job (state, finished_at) WHERE state IN ('done', 'parked');
+CREATE INDEX job_done ON job (finished_at) WHERE state = 'done';
+CREATE INDEX job_parked ON job (kind) WHERE state = 'parked';
 
 CREATE INDEX message_created ON message (client, created_at);
 -- Also when they were settled: a run counts what it settled, and nothing else is read for it.
