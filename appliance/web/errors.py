@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import secrets
 from http import HTTPStatus
+from urllib.parse import urlencode
 
 from litestar import Response
 from litestar.exceptions import HTTPException
@@ -77,7 +78,9 @@ def answer(visit: Visit, error: Exception) -> Response[str]:
 def to_log_in(visit: Visit) -> Response[str]:
     """Return the way to the log-in page, and from there back to what was asked for."""
     come_back = visit.path if visit.method == "GET" else visit.referring_path
-    place = "/login" if come_back in ("", "/") else f"/login?next={come_back}"
+    asked = {"next": "" if come_back == "/" else come_back, "lang": visit.lapsed_language}
+    query = urlencode({name: value for name, value in asked.items() if value}, safe="/")
+    place = f"/login?{query}" if query else "/login"
     if visit.htmx:
         return Response("", status_code=HTTPStatus.FORBIDDEN, headers={"hx-redirect": place})
     return Response("", status_code=HTTPStatus.SEE_OTHER, headers={"location": place})
@@ -102,6 +105,7 @@ def _page(visit: Visit, status: int, sentence: str, *, reference: str = "") -> R
             "hx-retarget": "#main",
             "hx-reselect": "#main",
             "hx-reswap": "outerHTML",
+            "hx-push-url": "false",
         }
     return response
 

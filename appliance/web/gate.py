@@ -102,6 +102,11 @@ class Gate:
         ):
             # The row goes at the next log-in: a page that is only read writes nothing.
             visit.cookies.append(self._portal.cookies.clear(CookieName.SESSION))
+            if session is not None:
+                with suppress(NotFound):
+                    lapsed = await accounts.viewer(session.account_id)
+                    if lapsed.language != visit.language:
+                        visit.lapsed_language = lapsed.language
             return
         with suppress(NotFound):
             visit.viewer = await accounts.viewer(session.account_id)

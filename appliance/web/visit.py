@@ -35,6 +35,7 @@ class Visit:
     session_hash: str | None = None
     viewer: Viewer | None = None
     csrf: str = ""  # the token for this page's forms; empty when it may have none
+    lapsed_language: str = ""  # of who was logged in until just now, when it is another
     cookies: list[str] = field(default_factory=list)  # Set-Cookie headers of the answer
 
 

@@ -13,7 +13,7 @@ from appliance.core.lifecycle import Action
 from appliance.core.roles import Kind, Status
 from appliance.core.signature import SignatureResult
 from appliance.web import i18n
-from appliance.web.pages.document import ASKS, REASONS
+from appliance.web.pages.decisions import ASKS, REASONS
 from appliance.web.render import count
 
 ROOM = Path(appliance.web.__file__).parent

@@ -55,13 +55,15 @@ async def test_an_accountant_sees_how_many_wait_and_nothing_of_them(site: Site) 
 async def test_approving_a_card_leads_back_to_the_list_and_can_be_undone(site: Site) -> None:
     uid = await site.invoice(mark="Curent")
     ana = await site.browser("ana")
-    response = await ana.post(f"/documents/{uid}/approve", {**SEEN, "back": "list"})
+    here = f"/clients/{site.world.alfa_uid}/pending"
+    response = await ana.post(f"/documents/{uid}/approve", {**SEEN, "back": here})
     assert response.status_code == 303
     page = await follow(ana, response.headers["location"])
     assert "Aprobat: Curent SRL, " in page
     assert "Ești la zi." in page
     assert f'action="/documents/{uid}/withdraw"' in page
-    response = await ana.post(f"/documents/{uid}/withdraw", {**APPROVED, "back": "list"})
+    response = await ana.post(f"/documents/{uid}/withdraw", {**APPROVED, "back": here})
+    assert response.headers["location"].startswith(f"{here}?")
     assert "Aprobarea a fost retrasă" in await follow(ana, response.headers["location"])
     assert await status(uid) is Status.PENDING
 
@@ -122,7 +124,7 @@ async def test_of_two_who_decide_at_once_one_sees_who_was_faster(site: Site) -> 
     )
     assert sorted(response.status_code for response in both) == [303, 409]
     slower = next(response for response in both if response.status_code == 409)
-    assert re.search(r"(Ana|Bogdan) l-a respins chiar acum\. Reîncarcă pagina\.", slower.text)
+    assert re.search(r"(Ana|Bogdan) l-a respins chiar acum\. Mai jos îl vezi", slower.text)
     assert "Respins" in slower.text
     assert len((await documents.by_uid(uid)).events) == 2
 
@@ -220,8 +222,8 @@ async def test_what_an_accountant_returns_is_gone_for_them_and_back_for_the_clie
     fields = {**APPROVED, "reason": "missing", "note": "Lipsește anexa"}
     response = await elena.post(f"/documents/{uid}/return", fields)
     page = await follow(elena, response.headers["location"])
-    assert "Returnat clientului: documentul." in page
-    assert "Curent" not in page
+    assert "Returnat clientului: Curent SRL, " in page
+    assert "Curent" not in await follow(elena, f"/clients/{site.world.alfa_uid}/approved")
     assert (await elena.get(f"/documents/{uid}")).status_code == 404
     assert "Lipsește un document: Lipsește anexa" in await follow(ana, f"/documents/{uid}")
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from litestar.handlers import BaseRouteHandler
 
-from appliance.web.pages import document, lists, login, notice, public
+from appliance.web.pages import decisions, document, lists, login, notice, public
 
 HANDLERS: list[BaseRouteHandler] = [
     *public.HANDLERS,
     *login.HANDLERS,
     *lists.HANDLERS,
     *document.HANDLERS,
+    *decisions.HANDLERS,
     *notice.HANDLERS,
 ]

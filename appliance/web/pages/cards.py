@@ -6,14 +6,16 @@ from dataclasses import dataclass
 from datetime import date, datetime
 
 from appliance.core import money, signature
-from appliance.core.lifecycle import allowed_actions
+from appliance.core.lifecycle import Action, allowed_actions
 from appliance.core.roles import Status, Viewer
 from appliance.core.times import BUCHAREST
-from appliance.store.documents import DocumentRow
+from appliance.store.documents import DocumentRow, Why
 from appliance.web import i18n
 from appliance.web.render import translate
 
-KNOWN_WARNINGS = frozenset({"cif_not_ours", "check_digit"})
+KNOWN_WARNINGS = frozenset({"cif_not_ours", "check_digit", "amount_out_of_range", "zip_has_more"})
+# The steps whose reason is shown where they led to.
+_EXPLAINED = frozenset({Action.REJECT, Action.RETURN, Action.REOPEN})
 
 
 @dataclass(frozen=True)
@@ -43,14 +45,17 @@ class Card:
     flags: tuple[Flag, ...]
     warnings: tuple[Flag, ...]
     actions: frozenset[str]
+    why: str  # somebody gave a reason for bringing it here
+    folder_name: str
 
     @property
     def what(self) -> str:
         """Name the document in a sentence."""
-        return ", ".join(filter(None, (self.partner, self.total)))
+        named = ", ".join(filter(None, (self.partner, self.total)))
+        return named or self.number or self.folder_name
 
 
-def card_of(row: DocumentRow, viewer: Viewer, at: datetime) -> Card:
+def card_of(row: DocumentRow, viewer: Viewer, at: datetime, why: Why | None = None) -> Card:
     """Return the document for this person's eyes."""
     language = viewer.language
     today = at.astimezone(BUCHAREST).date()
@@ -72,7 +77,17 @@ def card_of(row: DocumentRow, viewer: Viewer, at: datetime) -> Card:
         flags=_flags(row, language, today),
         warnings=tuple(_warning(code, language) for code in row.warnings),
         actions=frozenset(action.value for action in allowed_actions(row.facts, viewer)),
+        why=_why(why, language),
+        folder_name=row.folder_name,
     )
+
+
+def _why(why: Why | None, language: str) -> str:
+    if why is None or why.action not in _EXPLAINED:
+        return ""
+    if why.actor_name is None:
+        return why.reason
+    return translate(language, f"why.{why.action}", who=why.actor_name, reason=why.reason)
 
 
 def signature_flag(row: DocumentRow, language: str) -> Flag:

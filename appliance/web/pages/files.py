@@ -7,6 +7,7 @@ may open in the browser.
 
 from __future__ import annotations
 
+import os
 import unicodedata
 from collections.abc import Iterator
 from io import BufferedReader
@@ -20,8 +21,12 @@ _CHUNK = 64 * 1024
 _FORBIDDEN = frozenset('\\/:*?"<>|')
 
 
-def file_answer(file: BufferedReader, name: str, *, size: int, inline: bool = False) -> Stream:
-    """Return the answer with the file; it is closed when the last byte was sent."""
+def file_answer(file: BufferedReader, name: str, *, inline: bool = False) -> Stream:
+    """Return the answer with the open file, as long as that file is; closed after its last byte.
+
+    A PDF that is rendered again takes the name, not the place, of the one that is being sent.
+    """
+    size = os.fstat(file.fileno()).st_size
     start = file.read(512)
     disposition = "inline" if inline else "attachment"
     return Stream(

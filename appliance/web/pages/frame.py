@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from appliance.core.roles import CLIENT_ROLES, FIRM_ROLES, Status, Viewer
+from appliance.core.roles import CLIENT_ROLES, FIRM_ROLES, Role, Status, Viewer
 from appliance.store import clients, documents, notices
 from appliance.store.clients import ClientRow
 from appliance.web.render import translate
@@ -17,7 +17,8 @@ SECTION_ICONS = {
     "notices": "bell",
 }
 
-
+# Whom a pending document waits for.
+DECIDERS = frozenset({Role.OWNER, Role.APPROVER})
 _LONG = frozenset({"nav.notices", "nav.approved.firm"})
 
 
@@ -52,6 +53,8 @@ class Frame:
     current: ClientRow | None = None
     items: list[Item] = field(default_factory=list)
     firm_here: bool = False  # looks at this client with the accountant's eyes
+    decides: bool = False  # approves and rejects here
+    uploads: bool = False  # adds documents here and decides nothing
     counts: documents.ClientCounts | None = None
 
     def count(self, status: Status) -> int:
@@ -68,7 +71,9 @@ async def frame_for(viewer: Viewer, section: str, current: ClientRow | None = No
         Choice(
             row.uid,
             row.name,
-            counted[row.id].seen.get(Status.PENDING, 0) if row.id in viewer.memberships else 0,
+            counted[row.id].seen.get(Status.PENDING, 0)
+            if viewer.roles_at(row.id) & DECIDERS
+            else 0,
         )
         for row in rows
     ]
@@ -78,6 +83,7 @@ async def frame_for(viewer: Viewer, section: str, current: ClientRow | None = No
     seen = counted[current.id].seen
     roles = viewer.roles_at(current.id)
     client_side, firm_side = bool(roles & CLIENT_ROLES), bool(roles & FIRM_ROLES)
+    decides = bool(roles & DECIDERS)
 
     def item(section: str, count: int, *, due: bool = False) -> Item:
         key = "nav.approved.firm" if section == "approved" and firm_here else f"nav.{section}"
@@ -88,11 +94,21 @@ async def frame_for(viewer: Viewer, section: str, current: ClientRow | None = No
     firm_here = firm_side and not client_side
     items = []
     if client_side:
-        items.append(item("pending", seen.get(Status.PENDING, 0), due=True))
+        items.append(item("pending", seen.get(Status.PENDING, 0), due=decides))
     items.append(item("approved", seen.get(Status.APPROVED, 0), due=firm_here))
     if client_side:
         items.append(item("rejected", seen.get(Status.REJECTED, 0)))
     items.append(item("archived", seen.get(Status.ARCHIVED, 0)))
     open_notices = await notices.list_for(viewer, current.uid, alerts_only=True)
     items.append(item("notices", len(open_notices), due=True))
-    return Frame(section, firm, choices, current, items, firm_here, counted[current.id])
+    return Frame(
+        section,
+        firm,
+        choices,
+        current,
+        items,
+        firm_here=firm_here,
+        decides=decides,
+        uploads=Role.CONTRIBUTOR in roles,
+        counts=counted[current.id],
+    )

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any
-from urllib.parse import urlencode
 
 from litestar import Request, Response, get
 from litestar.di import NamedDependency, Provide
@@ -13,7 +13,7 @@ from litestar.handlers import BaseRouteHandler
 
 from appliance.core.errors import NotFound
 from appliance.core.lifecycle import Action
-from appliance.core.roles import CLIENT_ROLES, FIRM_ROLES, Kind, Role, Status, Viewer
+from appliance.core.roles import CLIENT_ROLES, FIRM_ROLES, Kind, Status, Viewer
 from appliance.store import clients, documents, notices
 from appliance.store.clients import ClientRow
 from appliance.web import i18n
@@ -22,10 +22,13 @@ from appliance.web.forms import see_other
 from appliance.web.pages.cards import Card, card_of
 from appliance.web.pages.frame import SECTION_ICONS, Frame, frame_for
 from appliance.web.pages.objects import load_client
+from appliance.web.pages.places import done_at, list_place
 from appliance.web.render import count, page, translate
 from appliance.web.visit import Visit, viewer_of, visit_of
 
 CARDS, ROWS = 20, 50
+# So long a confirmation is news, and may be taken back from where it stands.
+NEWS = timedelta(minutes=10)
 _CLIENT = {"client": Provide(load_client)}
 
 # After these a person may change their mind at once, without a further word.
@@ -111,19 +114,7 @@ async def pending(
     request: Request[Any, Any, Any], client: NamedDependency[ClientRow]
 ) -> Response[str]:
     """What waits for the client's yes."""
-    visit, viewer = visit_of(request), viewer_of(request)
-    frame = await frame_for(viewer, Status.PENDING.value, client)
-    after = request.query_params.get("after")
-    return page(
-        visit,
-        "pending.html",
-        frame=frame,
-        page=await _stretch(visit, viewer, client, Status.PENDING, after, limit=CARDS),
-        paged=after is not None,
-        here=visit.path,
-        total=frame.count(Status.PENDING),
-        done=await done_of(request, viewer),
-    )
+    return await _list(request, client, Status.PENDING)
 
 
 @get(
@@ -165,33 +156,30 @@ async def archived(
 async def done_of(request: Request[Any, Any, Any], viewer: Viewer) -> Done | None:
     """Return the confirmation that the address asks for, when it is true.
 
-    It is shown only if that step really is the document's last one, so nobody
-    can be led to believe in one by a link.
+    It is shown only for some minutes and only if that step really is the person's
+    own and the document's last one, so nobody can be led to believe in one by a link.
     """
     action, uid = request.query_params.get("done", ""), request.query_params.get("document", "")
     if action not in {*Action, "take"} or not uid:
         return None
-    language = viewer.language
+    at = visit_of(request).at
     try:
         document = await documents.get(uid, viewer)
     except NotFound:
-        # What an accountant returns is the client's again and not theirs to see.
-        if action != Action.RETURN or Role.ACCOUNTANT not in _roles(viewer):
+        returned = await documents.returned_by(uid, viewer, at - NEWS)
+        if action != Action.RETURN or returned is None:
             return None
-        one = translate(language, "done.one")
-        return Done(translate(language, "done.return", what=one))
+        return _done(action, card_of(returned, viewer, at), viewer)
     last = document.events[-1]
-    if last.action != action or last.actor_uid != viewer.user_uid:
+    if last.action != action or last.actor_uid != viewer.user_uid or last.at < at - NEWS:
         return None
-    card = card_of(document, viewer, visit_of(request).at)
-    what = card.what or translate(language, "done.one")
+    return _done(action, card_of(document, viewer, at), viewer)
+
+
+def _done(action: str, card: Card, viewer: Viewer) -> Done:
     undo = UNDO.get(Action(action)) if action in {*Action} else None
     offered = undo.value if undo is not None and undo.value in card.actions else ""
-    return Done(translate(language, f"done.{action}", what=what), card, offered)
-
-
-def _roles(viewer: Viewer) -> frozenset[Role]:
-    return frozenset({Role.ACCOUNTANT}) if viewer.assigned_clients else frozenset()
+    return Done(translate(viewer.language, f"done.{action}", what=card.what), card, offered)
 
 
 async def _list(
@@ -201,21 +189,37 @@ async def _list(
     frame = await frame_for(viewer, status.value, client)
     asked, after = request.query_params.get("kind", ""), request.query_params.get("after")
     kind = Kind(asked) if asked in {*Kind} else None
-    here = visit.path if kind is None else f"{visit.path}?{urlencode({'kind': kind.value})}"
-    return page(
+    here = list_place(visit.path, kind)
+    limit = CARDS if status is Status.PENDING else ROWS
+    stretch = await _stretch(visit, viewer, client, status, after, limit=limit, kind=kind)
+    done = await done_of(request, viewer)
+    if after is not None and not stretch.items:
+        # The last of this stretch was decided just now.
+        asked_done = request.query_params.get("done", "")
+        if done is None or done.document is None:
+            return see_other(here)
+        return see_other(done_at(here, asked_done, done.document.uid))
+    place = list_place(visit.path, kind, after)
+    response = page(
         visit,
-        "list.html",
+        "pending.html" if status is Status.PENDING else "list.html",
         frame=frame,
         heading=_heading(viewer.language, status, frame),
-        page=await _stretch(visit, viewer, client, status, after, limit=ROWS, kind=kind),
+        page=stretch,
         paged=after is not None,
         here=here,
+        place=place,
         total=frame.count(status),
         waiting=_waiting_here(visit, frame) if status is Status.APPROVED else "",
         filters=_filters(visit, kind) if frame.count(status) else [],
         empty=_empty(viewer.language, status, frame),
-        done=await done_of(request, viewer),
+        done=done,
+        undo_back=f"{place}#d-{done.document.uid}" if done and done.document else "",
     )
+    if visit.htmx:
+        # The list stays one entry of the browser's history, without the note.
+        response.headers["hx-replace-url"] = place
+    return response
 
 
 async def _stretch(
@@ -229,7 +233,9 @@ async def _stretch(
     kind: Kind | None = None,
 ) -> Stretch:
     found = await documents.page(viewer, client.uid, status, after=after, limit=limit, kind=kind)
-    return Stretch([card_of(row, viewer, visit.at) for row in found.rows], found.next)
+    why = await documents.reasons([row.id for row in found.rows])
+    cards = [card_of(row, viewer, visit.at, why.get(row.id)) for row in found.rows]
+    return Stretch(cards, found.next)
 
 
 def _heading(language: str, status: Status, frame: Frame) -> str:
@@ -257,12 +263,16 @@ def _filters(visit: Visit, chosen: Kind | None) -> list[dict[str, object]]:
 
 
 def _empty(language: str, status: Status, frame: Frame) -> dict[str, str]:
-    key = f"empty.{status.value}"
+    key = title = f"empty.{status.value}"
     if status is Status.APPROVED and frame.firm_here:
-        key += ".firm"
+        key = title = f"{key}.firm"
+    elif status is not Status.ARCHIVED and not frame.decides:
+        # Spoken to who only looks, or only adds: nothing waits for them.
+        key = f"{key}.{'upload' if frame.uploads and status is Status.PENDING else 'look'}"
+        title = key if status is Status.PENDING else title
     return {
-        "icon": SECTION_ICONS[status.value],
-        "title": translate(language, key),
+        "icon": "check" if status is Status.PENDING else SECTION_ICONS[status.value],
+        "title": translate(language, title),
         "text": translate(language, f"{key}.more"),
     }
 

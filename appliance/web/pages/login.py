@@ -45,9 +45,7 @@ async def show_login(request: Request[Any, Any, Any]) -> Response[str]:
     visit = visit_of(request)
     if visit.viewer is not None:
         return see_other("/")
-    asked = request.query_params.get("lang", "")
-    if asked in i18n.LANGUAGES:
-        visit.language = asked
+    _speak(visit, request.query_params.get("lang", ""))
     come_back = safe_path(request.query_params.get("next", ""))
     said = translate(visit.language, "login.again") if come_back else ""
     return _login_page(request, come_back=come_back, said=said)
@@ -58,6 +56,7 @@ async def log_in(request: Request[Any, Any, Any]) -> Response[str]:
     """Check the password and begin a session with a new id; the old one dies."""
     visit, portal = visit_of(request), portal_of(request)
     form = await read_form(request)
+    _speak(visit, form["lang"])
     email = form["email"].strip()[:254]
     account = await accounts.by_email(email)
     cookie = portal.cookies.read(request.scope["headers"], CookieName.DEVICE)
@@ -177,6 +176,12 @@ async def begin_session(
     ]
     visit.cookies.append(portal.cookies.write(CookieName.SESSION, session_id))
     visit.cookies.append(portal.cookies.clear(CookieName.PRE_SESSION))
+
+
+def _speak(visit: Visit, language: str) -> None:
+    """Show this page in the language that was chosen on it or that its person has."""
+    if language in i18n.LANGUAGES:
+        visit.language = language
 
 
 def _login_page(

@@ -91,7 +91,7 @@ async def notice_file(
             opened = portal_of(request).archive.open_file(
                 notice.client_uid, notice.archive_month, notice.uid, name
             )
-            return file_answer(opened, file.shown_name or name, size=file.size)
+            return file_answer(opened, file.shown_name or name)
     raise NotFound(Sentence("Fișierul nu există.", "there is no such file"))
 
 

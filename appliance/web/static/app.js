@@ -2,13 +2,23 @@
 // word more opens as a sheet over the page, and focus goes where the eye is.
 
 const sheet = document.getElementById("sheet");
+let left = null; // the card of the list that is being decided: its place in it and on the screen
+
+function leave(element) {
+  const card = element.closest("li.card");
+  if (card) left = { place: [...card.parentNode.children].indexOf(card), top: card.getBoundingClientRect().top };
+  else if (!element.closest("dialog")) left = null;
+}
 
 document.addEventListener("click", async (event) => {
   const link = event.target.closest("a[data-sheet]");
   if (!link || !sheet?.showModal || event.ctrlKey || event.metaKey || event.shiftKey) return;
   event.preventDefault();
+  leave(link);
+  let place = link.href;
   try {
     const answer = await fetch(link.href, { headers: { Accept: "text/html" } });
+    if (answer.ok) place = answer.url;
     const page = new DOMParser().parseFromString(await answer.text(), "text/html");
     const content = page.getElementById("sheet-content");
     if (!answer.ok || !content) throw new Error("no sheet");
@@ -20,7 +30,7 @@ document.addEventListener("click", async (event) => {
     window.htmx?.process(sheet);
     sheet.showModal();
   } catch {
-    window.location.assign(link.href);
+    window.location.assign(place);
   }
 });
 
@@ -42,12 +52,23 @@ document.addEventListener("keydown", (event) => {
   }
 });
 
+document.body.addEventListener("htmx:beforeRequest", (event) => leave(event.detail.elt));
+
 document.body.addEventListener("htmx:beforeSwap", () => {
   if (sheet?.open) sheet.close();
 });
 
 document.body.addEventListener("htmx:afterSwap", (event) => {
   if (event.detail.target?.id !== "main") return;
-  const next = document.querySelector("#main .card a.body") ?? document.getElementById("main");
-  next?.focus({ preventScroll: true });
+  const main = document.getElementById("main");
+  const cards = main?.querySelectorAll("li.card") ?? [];
+  const next = cards[Math.min(left?.place ?? 0, cards.length - 1)];
+  if (next && left) {
+    // The next card comes to where the decided one was, below what is said of that one.
+    const free = document.getElementById("said").getBoundingClientRect().bottom;
+    window.scrollBy(0, next.getBoundingClientRect().top - Math.max(left.top, free));
+  }
+  left = null;
+  const asked = main?.querySelector("[autofocus]") ?? next?.querySelector("a.body") ?? main;
+  asked?.focus({ preventScroll: true });
 });
