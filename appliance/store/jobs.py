@@ -267,8 +267,8 @@ async def hurry(client_id: int, kinds: Sequence[str], at: datetime, *, priority:
         # All of them are deferred until now: so they are given turns of their new priority.
         await execute(
             "UPDATE job SET deferred = 1, turn = 0, next_attempt_at = ?, "
-            "priority = MAX(priority, ?) WHERE state = 'queued' AND client = ? AND (deferred = 1 OR priority < ?) "
-            "AND kind IN (SELECT value FROM json_each(?))",
+            "priority = MAX(priority, ?) WHERE state = 'queued' AND client = ? "
+            "AND (deferred = 1 OR priority < ?) AND kind IN (SELECT value FROM json_each(?))",
             [to_text(at), priority, client_id, priority, json.dumps(list(kinds))],
         )
 
