@@ -21,9 +21,10 @@ async def move(
 
     404 when the person may not see the source, whatever the destination; 403
     for a move that is no action of theirs; 409 with a sentence for the wrong
-    kind, a closed month or a document that somebody else has just moved; 412
-    when the name is taken there. Overwrite does not matter: nothing is ever
-    replaced. Unless the answer is 201 nothing has changed.
+    kind, a month that is not open or a document that somebody else has just
+    moved; 412 when the name is taken there and under a condition that does not
+    hold. Overwrite does not matter: nothing is ever replaced. Unless the answer
+    is 201 nothing has changed.
     """
     header = request.header(b"destination")
     if header is None:
@@ -43,6 +44,8 @@ async def move(
         return error(409 if intent.conflict else 403, intent.sentence, resources.language)
     if resources.find(segments) is not None:
         return error(412, _TAKEN, resources.language)
+    if _asks_for_another_state(request):
+        return error(412, _NOT_THAT_STATE, resources.language)
     acted = await documents.act(
         document.uid,
         intent.action,
@@ -64,6 +67,13 @@ async def move(
     return Answer(201, ((b"location", location.encode()),))
 
 
+def _asks_for_another_state(request: Request) -> bool:
+    """Tell whether the move was meant for a lock or an ETag: folders have neither."""
+    if request.header(b"if") is not None or request.header(b"if-none-match") == b"*":
+        return True
+    return request.header(b"if-match") not in (None, b"*")
+
+
 _NO_DESTINATION = Sentence(
     "Cererea de mutare nu spune unde. Trimite antetul Destination.",
     "the move does not say where to; send the Destination header",
@@ -71,6 +81,10 @@ _NO_DESTINATION = Sentence(
 _NOT_THIS = Sentence(
     "Se mută numai dosarul întreg al unui document. Mută dosarul, nu fișierele din el.",
     "only the whole folder of a document moves; move the folder, not the files in it",
+)
+_NOT_THAT_STATE = Sentence(
+    "Mutarea a fost cerută pentru o altă stare a dosarului. Reîncarcă dosarul.",
+    "the move was meant for another state of the folder; reload the folder",
 )
 _TAKEN = Sentence(
     "Acolo există deja un dosar cu acest nume, iar pe disc nu se suprascrie nimic. "

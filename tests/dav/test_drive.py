@@ -500,6 +500,23 @@ def test_nothing_but_a_whole_folder_under_its_name_to_the_next_folder_moves(worl
     assert world.dump() == before
 
 
+def test_a_move_that_was_meant_for_another_state_does_nothing(world: World) -> None:
+    row = world.add()
+    before = world.dump()
+    for name, value in (
+        ("If", "(<opaquelocktoken:e71d4fae-5dec-22d6-fea5-00a0c91e6be4>)"),
+        ("If", '(["x"])'),
+        ("If-Match", '"x"'),
+        ("If-None-Match", "*"),
+    ):
+        answer = world.move(row.path(), moved(row, "Aprobate"), "ana", **{name: value})
+        assert answer.status == 412, name
+        assert answer.sentence.endswith(".")
+    assert world.dump() == before
+    answer = world.move(row.path(), moved(row, "Aprobate"), "ana", If_Match="*")
+    assert answer.status == 201
+
+
 def test_a_device_that_may_only_read_moves_nothing(world: World) -> None:
     row = world.add()
     world.sql("UPDATE drive_password SET read_only = 1 WHERE account = 4")

@@ -71,6 +71,7 @@ class Row:
     kind: Kind
     name: str
     uid: str
+    uploader: str | None = None
 
     def path(self, *more: str, period: str = "2026-11") -> str:
         standing = tree.Standing(self.status, self.kind, period, self.name)
@@ -237,7 +238,7 @@ class World:
                 ],
             )
             connection.commit()
-        row = Row(client, status, kind, name, uid)
+        row = Row(client, status, kind, name, uid, uploader)
         self.documents.append(row)
         return row
 
