@@ -94,7 +94,7 @@ _NOTICES = """
     SELECT n.uid, c.uid AS client, m.uid AS message, n.type, n.upload_id, n.text, n.folder_name,
         n.period, n.archive_month, n.created_at, n.acknowledged_client_at, n.acknowledged_firm_at,
         ac.uid AS acknowledged_client_by, af.uid AS acknowledged_firm_by
-    FROM notice n JOIN client c ON c.id = n.client JOIN message m ON m.id = n.message
+    FROM notice n JOIN client c ON c.id = n.client LEFT JOIN message m ON m.id = n.message
     LEFT JOIN account ac ON ac.id = n.acknowledged_client_by
     LEFT JOIN account af ON af.id = n.acknowledged_firm_by
     WHERE n.created_at >= :start AND n.created_at < :end

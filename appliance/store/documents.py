@@ -28,6 +28,7 @@ from appliance.store.incoming import (
     archive_month,
     first_digest,
     free_folder_name,
+    link_message,
 )
 from appliance.store.lists import ClientCounts, Page, Waiting, counts, cursor_of, page, position
 from appliance.store.records import (
@@ -74,6 +75,7 @@ __all__ = [
     "free_folder_name",
     "get",
     "last_step",
+    "link_message",
     "page",
     "position",
     "reasons",

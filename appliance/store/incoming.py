@@ -29,7 +29,8 @@ async def add(new: NewDocument, *, at: datetime) -> int:
     Rows of document, lines and files, the event `ingest`, the audit record and
     the message's state "archived" are committed together or not at all. The
     folder name is made free within the client. A document with this uid that
-    is already there stays as it is and its id is returned.
+    is already there stays as it is and its id is returned. It starts pending,
+    but for an import, whose status a person chose; event and audit say which.
     """
     async with joined():
         known = await fetch("SELECT id FROM document WHERE uid = ?", [new.uid])
@@ -43,7 +44,7 @@ async def add(new: NewDocument, *, at: datetime) -> int:
                 uid=new.uid,
                 client=new.client_id,
                 kind=new.kind.value,
-                status=Status.PENDING.value,
+                status=new.status.value,
                 source=new.source,
                 type=new.type,
                 message=message,
@@ -65,6 +66,9 @@ async def add(new: NewDocument, *, at: datetime) -> int:
                 ron_minor=new.ron_minor,
                 tax_minor=new.tax_minor,
                 summary=new.summary,
+                period=new.period,
+                taken_at=to_text(at) if new.status is Status.ARCHIVED else None,
+                taken_by=new.uploader_id if new.status is Status.ARCHIVED else None,
                 folder_name=folder_name,
                 folder_key=folder_name.casefold(),
                 archive_month=new.archive_month or archive_month(new.received_at),
@@ -84,18 +88,26 @@ async def add(new: NewDocument, *, at: datetime) -> int:
             at,
             action="ingest",
             old=None,
-            new=Status.PENDING,
+            new=new.status,
             revision=1,
             account_id=new.uploader_id,
             channel=_CHANNELS.get(new.source, new.source),
             device=new.device,
+            period=new.period,
         )
+        data: dict[str, object] = {
+            "source": new.source,
+            "kind": new.kind.value,
+            "sha256": _digest(new.files),
+        }
+        if new.status is not Status.PENDING:
+            data["to"] = new.status.value
         await audit.append(
             "document:ingest",
             await _actor_uid(new.uploader_id),
             client.uid,
             new.uid,
-            {"source": new.source, "kind": new.kind.value, "sha256": _digest(new.files)},
+            data,
             at=at,
         )
     return document_id
@@ -111,6 +123,52 @@ async def add_file(document_uid: str, file: NewFile, *, at: datetime) -> None:
         if not rows:
             raise no_document()
         await _add_files(rows[0]["id"], rows[0]["folder_name"], [file], at)
+
+
+async def link_message(document_id: int, message_uid: str, at: datetime) -> None:
+    """Settle a message as archived: its document was imported before, with the same bytes.
+
+    The document keeps what it is, names the message from now on, and its history
+    says when SPV gave it. Again does nothing.
+    """
+    async with joined():
+        rows = await fetch(
+            "SELECT document.uid, document.status, document.revision, client.uid AS client_uid "
+            "FROM document JOIN client ON client.id = document.client "
+            "WHERE document.id = ? AND document.message IS NULL",
+            [document_id],
+        )
+        if not rows:
+            return
+        found = rows[0]
+        settled = await execute(
+            "UPDATE message SET state = 'archived', problem = NULL, settled_at = ? "
+            "WHERE uid = ? RETURNING id",
+            [to_text(at), message_uid],
+        )
+        await execute(
+            "UPDATE document SET message = ?, changed_at = ? WHERE id = ?",
+            [settled[0]["id"], to_text(at), document_id],
+        )
+        status = Status(found["status"])
+        await add_event(
+            document_id,
+            at,
+            action="fetched",
+            old=status,
+            new=status,
+            revision=found["revision"],
+            account_id=None,
+            channel="spv",
+        )
+        await audit.append(
+            "document:fetched", "sync", found["client_uid"], found["uid"],
+            {"message": message_uid}, at=at,
+        )  # fmt: skip
+        await audit.append(
+            "message:settle", "sync", found["client_uid"], message_uid,
+            {"state": "archived", "same_as": found["uid"]}, at=at,
+        )  # fmt: skip
 
 
 async def _settle_message(new: NewDocument, at: datetime) -> int | None:

@@ -2,6 +2,7 @@
 
     {"v": 1, "uid", "client": {uid, name, folder_name, identifiers: [{scheme, value}]},
      "source", "received_at", "received_by": account uid or null,
+     "imported": {source, name, upload_id} when it did not come from SPV,
      "message": {uid, message_id, upload_id, cif, type, details, created_raw, …} or null,
      "document": {kind, type, number, …, warnings, problem, lines: […]},
      "signature": {result, reason, fingerprint},
@@ -93,14 +94,15 @@ def of_document(
     identifiers: Iterable[str],
     message: Message | None = None,
     received_by: str | None = None,
+    imported: Mapping[str, str] | None = None,
 ) -> dict[str, Any]:
     """Return the manifest that is written with a document, before its row.
 
     `identifiers` are all that the client has then, `received_by` is the uid of
-    the account that uploaded it.
+    the account that uploaded it, `imported` says from where (source, name, upload_id).
     """
     return {
-        **_frame(new, client, identifiers, message),
+        **_frame(new, client, identifiers, message, imported),
         "source": new.source,
         "received_by": received_by,
         "document": {
@@ -119,12 +121,17 @@ def of_document(
 
 
 def of_notice(
-    new: NewNotice, *, client: ClientRow, identifiers: Iterable[str], message: Message
+    new: NewNotice,
+    *,
+    client: ClientRow,
+    identifiers: Iterable[str],
+    message: Message | None,
+    imported: Mapping[str, str] | None = None,
 ) -> dict[str, Any]:
     """Return the manifest of an ANAF error, a buyer message or a message of unknown type."""
     return {
-        **_frame(new, client, identifiers, message),
-        "source": "spv",
+        **_frame(new, client, identifiers, message, imported),
+        "source": "spv" if imported is None else "import",
         "received_by": None,
         "notice": {**_pick(new, NOTICE), "period": current_period(new.received_at)},
     }
@@ -140,9 +147,11 @@ def _frame(
     client: ClientRow,
     identifiers: Iterable[str],
     message: Message | None,
+    imported: Mapping[str, str] | None,
 ) -> dict[str, Any]:
     return {
         "v": VERSION,
+        **({} if imported is None else {"imported": dict(imported)}),
         "uid": new.uid,
         "client": {
             **_pick(client, CLIENT),

@@ -29,13 +29,14 @@ class NewNotice:
 
     uid: str
     client_id: int
-    message_uid: str
+    message_uid: str | None  # None: imported
     type: str  # anaf_error, buyer_message, unknown
     text: str
     received_at: datetime
     folder_name: str  # as wanted: `add()` appends ~2 when it is taken
     upload_id: str | None = None  # of the invoice that it is about
     archive_month: str | None = None  # None: that of `received_at`
+    acknowledged: bool = False  # of old records: an alert to nobody
     files: Sequence[NewFile] = ()
 
 
@@ -92,19 +93,14 @@ async def add(new: NewNotice, at: datetime) -> int:
         if known:
             return int(known[0]["id"])
         client = await clients.by_id(new.client_id)
-        settled = await execute(
-            "UPDATE message SET state = 'notice', problem = NULL, settled_at = ? "
-            "WHERE uid = ? RETURNING id",
-            [to_text(at), new.message_uid],
-        )
-        if not settled:
-            raise ValueError(f"there is no message {new.message_uid}")
+        message = await _settle_message(new.message_uid, at) if new.message_uid else None
+        seen = to_text(at) if new.acknowledged else None
         folder_name = await free_folder_name(new.client_id, new.folder_name)
         made = await tables.Notice.insert(
             tables.Notice(
                 uid=new.uid,
                 client=new.client_id,
-                message=settled[0]["id"],
+                message=message,
                 type=new.type,
                 upload_id=new.upload_id,
                 text=new.text,
@@ -113,6 +109,8 @@ async def add(new: NewNotice, at: datetime) -> int:
                 period=periods.current_period(new.received_at),
                 archive_month=new.archive_month or archive_month(new.received_at),
                 created_at=to_text(at),
+                acknowledged_client_at=seen,
+                acknowledged_firm_at=seen,
             )
         )
         notice_id = int(made[0]["id"])
@@ -139,6 +137,34 @@ async def add(new: NewNotice, at: datetime) -> int:
             )
         await audit.append("notice:add", "sync", client.uid, new.uid, {"type": new.type}, at=at)
     return notice_id
+
+
+async def link_message(notice_id: int, message_uid: str, at: datetime) -> None:
+    """Settle a message as a notice that was imported before, with the same bytes."""
+    async with joined():
+        message = await _settle_message(message_uid, at)
+        await execute(
+            "UPDATE notice SET message = ? WHERE id = ? AND message IS NULL", [message, notice_id]
+        )
+        client = await fetch(
+            "SELECT client.uid FROM notice JOIN client ON client.id = notice.client "
+            "WHERE notice.id = ?",
+            [notice_id],
+        )
+        await audit.append(
+            "message:settle", "sync", client[0]["uid"], message_uid, {"state": "notice"}, at=at
+        )
+
+
+async def _settle_message(message_uid: str, at: datetime) -> int:
+    settled = await execute(
+        "UPDATE message SET state = 'notice', problem = NULL, settled_at = ? "
+        "WHERE uid = ? RETURNING id",
+        [to_text(at), message_uid],
+    )
+    if not settled:
+        raise ValueError(f"there is no message {message_uid}")
+    return int(settled[0]["id"])
 
 
 async def list_for(

@@ -67,6 +67,8 @@ class NewDocument:
     signature_fingerprint: str | None = None
     message_uid: str | None = None  # of the message that it came with
     uploader_id: int | None = None
+    status: Status = Status.PENDING  # of an import: as the person chose (core.lifecycle.IMPORTS)
+    period: str | None = None  # of an import of recorded documents
     number: str | None = None
     issue_date: date | None = None
     due_date: date | None = None
