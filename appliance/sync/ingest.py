@@ -18,14 +18,14 @@ from pathlib import PurePath
 from appliance.core import anaf_zip, money, naming, spv, ubl, ubl_model
 from appliance.core.anaf_zip import Package
 from appliance.core.certificates import PinnedCertificate
-from appliance.core.cif import mask_cnp
+from appliance.core.cif import check_digit_ok, mask_cnp
 from appliance.core.errors import DocumentRefused, ZipRefused
 from appliance.core.roles import Kind
 from appliance.core.sentence import Sentence
 from appliance.core.signature import SignatureResult, Verdict, verify
 from appliance.core.spv import CifResult, MessageType
 from appliance.core.times import BUCHAREST
-from appliance.core.ubl_model import DocumentType, Invoice
+from appliance.core.ubl_model import DocumentType, Invoice, Party
 from appliance.store import clients, documents, jobs, manifest, messages, notices
 from appliance.store.documents import NewDocument, NewFile, NewLine
 from appliance.store.engine import transaction
@@ -34,7 +34,6 @@ from appliance.store.messages import Message, MessageState
 from appliance.store.notices import NewNotice
 
 _SUMMARY_LENGTH = 120
-_LARGEST = 2**63 - 1  # of a BIGINT
 _PDF = "application/pdf"
 _XML = "application/xml"
 # What an attachment may be served as; anything else is bytes to download.
@@ -222,9 +221,8 @@ def _document(
     partner = invoice.customer if kind is Kind.ISSUED else invoice.supplier
     currency = invoice.currency
     warnings += [oddity.code for oddity in invoice.oddities]
-    signed = _minor(invoice.signed_payable, currency)
-    if signed is None:
-        warnings.append("amount_out_of_range")
+    if not all(map(_plausible, (invoice.supplier, invoice.customer))):
+        warnings.append("check_digit")
     if package.others:
         warnings.append("zip_has_more")
     files = _original_files(data, package)
@@ -267,7 +265,7 @@ def _document(
         partner_cif=partner.cif or None,
         currency=currency,
         payable_minor=_minor(invoice.payable_amount, currency),
-        signed_minor=signed,
+        signed_minor=_minor(invoice.signed_payable, currency),
         ron_minor=_minor(invoice.ron_payable(), "RON"),
         tax_minor=_minor(invoice.tax_amount, currency),
         summary=_summary(invoice),
@@ -367,6 +365,11 @@ def _absent() -> Verdict:
     return Verdict(SignatureResult.ABSENT, "no_signature")
 
 
+def _plausible(party: Party) -> bool:
+    """Whether the party's CIF can be right; digits of another country have rules of their own."""
+    return party.address.country not in ("", "RO") or check_digit_ok(party.cif)
+
+
 def _summary(invoice: Invoice) -> str | None:
     name = next((line.name for line in invoice.lines if line.name), "")
     return name[:_SUMMARY_LENGTH] or None
@@ -396,8 +399,5 @@ def _text(value: Decimal | None) -> str | None:
 
 
 def _minor(amount: Decimal | None, currency: str) -> int | None:
-    """Return minor units, or None for what is absent or beyond a BIGINT."""
-    if amount is None:
-        return None
-    minor = money.to_minor(amount, currency)
-    return minor if abs(minor) <= _LARGEST else None
+    # A number has 14 digits before the point at most (core.ubl_tree), so this fits a BIGINT.
+    return None if amount is None else money.to_minor(amount, currency)

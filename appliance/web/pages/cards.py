@@ -13,7 +13,7 @@ from appliance.store.documents import DocumentRow, Why
 from appliance.web import i18n
 from appliance.web.render import translate
 
-KNOWN_WARNINGS = frozenset({"cif_not_ours", "check_digit", "amount_out_of_range", "zip_has_more"})
+KNOWN_WARNINGS = frozenset({"cif_not_ours", "check_digit", "zip_has_more"})
 # The steps whose reason is shown where they led to.
 _EXPLAINED = frozenset({Action.REJECT, Action.RETURN, Action.REOPEN})
 
