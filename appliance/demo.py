@@ -33,7 +33,7 @@ from appliance.core.errors import BadInput, Busy
 from appliance.core.roles import FIRM_ROLES, Role
 from appliance.core.sentence import Sentence
 from appliance.simulator.companies import CLIENTS
-from appliance.store import accounts, clients
+from appliance.store import accounts, clients, drive_passwords
 from appliance.store.engine import open_store, transaction
 from appliance.store.migrate import migrate
 from appliance.supervise import Supervisor
@@ -253,7 +253,7 @@ async def _make_firm(settings: Settings) -> list[dict[str, Any]]:
                     await clients.assign(account, made[position], at)
                 else:
                     await clients.add_member(account, made[position], person.role, at)
-            drive_password = await accounts.create_drive_password(account, "demo", at)
+            drive_password = await drive_passwords.create(account, "demo", at)
             logins.append(
                 {
                     "email": person.email,

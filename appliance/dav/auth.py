@@ -18,8 +18,8 @@ from datetime import datetime
 from appliance.core.roles import Viewer
 from appliance.core.sentence import Sentence
 from appliance.dav.exchange import Answer, error
-from appliance.store import accounts, throttle
-from appliance.store.accounts import DrivePassword
+from appliance.store import drive_passwords, throttle
+from appliance.store.drive_passwords import DrivePassword
 
 log = logging.getLogger(__name__)
 
@@ -89,7 +89,7 @@ async def identify(
     pair = credentials(header)
     if pair is not None:
         user, password = pair
-        found = accounts.viewer_for_drive_password(user, password, at)
+        found = drive_passwords.viewer_for(user, password, at)
         if found is not None:
             return Visitor(*found)
     log.warning("drive: credentials refused, from %s", address)

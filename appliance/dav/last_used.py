@@ -13,8 +13,8 @@ from datetime import datetime, timedelta
 
 from appliance.core.errors import Busy
 from appliance.core.times import BUCHAREST
-from appliance.store import accounts
-from appliance.store.accounts import DrivePassword
+from appliance.store import drive_passwords
+from appliance.store.drive_passwords import DrivePassword
 
 log = logging.getLogger(__name__)
 
@@ -51,6 +51,6 @@ class LastUsed:
     async def _write(self, device_id: int, day: str) -> None:
         try:
             with contextlib.suppress(Busy):
-                await accounts.note_drive_use(device_id, day)
+                await drive_passwords.note_use(device_id, day)
         except Exception:
             log.exception("drive: the day of a device could not be noted")

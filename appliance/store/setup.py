@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 
 from appliance.config import Settings
 from appliance.core.roles import Role
-from appliance.store import accounts, clients
+from appliance.store import accounts, clients, links
 from appliance.store.engine import open_store, transaction
 from appliance.store.migrate import migrate
 
@@ -24,4 +24,4 @@ async def first_run(settings: Settings, firm: str, email: str, name: str, at: da
     async with open_store(settings), transaction():
         await clients.create_firm(firm, at)
         account = await accounts.create_account(email, name, at, firm_role=Role.ADMIN)
-        return await accounts.issue_link(account, "activation", at, at + ACTIVATION_LASTS)
+        return await links.issue(account, "activation", at, at + ACTIVATION_LASTS)

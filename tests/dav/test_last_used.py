@@ -14,8 +14,8 @@ from appliance.config import Settings
 from appliance.core.roles import Status
 from appliance.core.times import BUCHAREST
 from appliance.dav.last_used import AGAIN_AFTER, LastUsed
-from appliance.store import accounts
-from appliance.store.accounts import DrivePassword
+from appliance.store import drive_passwords
+from appliance.store.drive_passwords import DrivePassword
 from appliance.store.engine import Store, fetch, transaction
 from tests.support import store as stores
 from tests.support.dav import World, make_world, served
@@ -64,14 +64,14 @@ def _reads(world: World, who: str, folder: str, file: str) -> None:
 @pytest.fixture
 async def device(store: Store) -> DrivePassword:
     world = await stores.make_world(store.settings)
-    password = await accounts.create_drive_password(world.ids["ana"], "laptop", NOW)
-    found = accounts.viewer_for_drive_password("ana@example.ro", password, NOW)
+    password = await drive_passwords.create(world.ids["ana"], "laptop", NOW)
+    found = drive_passwords.viewer_for("ana@example.ro", password, NOW)
     assert found is not None
     return found[1]
 
 
 async def _day(device: DrivePassword) -> str | None:
-    [row] = await accounts.drive_passwords(device.account_id, NOW)
+    [row] = await drive_passwords.listed(device.account_id, NOW)
     return row.last_used_on
 
 
@@ -84,13 +84,13 @@ async def test_a_device_is_noted_once_however_often_it_asks(
     device: DrivePassword, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     used, calls = LastUsed(), []
-    real = accounts.note_drive_use
+    real = drive_passwords.note_use
 
     async def counted(password_id: int, day: str) -> None:
         calls.append(day)
         await real(password_id, day)
 
-    monkeypatch.setattr(accounts, "note_drive_use", counted)
+    monkeypatch.setattr(drive_passwords, "note_use", counted)
     for second in range(50):
         used.note(device, NOW + timedelta(seconds=second))
     await _pass(used)

@@ -29,7 +29,7 @@ from appliance.config import Settings
 from appliance.core import tree
 from appliance.core.roles import Kind, Role, Status
 from appliance.core.times import to_text
-from appliance.store import accounts
+from appliance.store import drive_passwords
 from appliance.store.engine import open_store
 from appliance.store.files import Archive
 from appliance.store.ids import new_uid
@@ -327,7 +327,7 @@ async def _populate(world: World) -> None:
                     "INSERT INTO member (account, client, role, created_at) VALUES (?, ?, ?, ?)",
                     number, world.client_ids[client], membership, text,
                 )  # fmt: skip
-            world.passwords[who] = await accounts.create_drive_password(number, "laptop", at)
+            world.passwords[who] = await drive_passwords.create(number, "laptop", at)
 
 
 @contextmanager

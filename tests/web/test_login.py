@@ -9,7 +9,7 @@ from datetime import timedelta
 import pytest
 
 from appliance.core.errors import BadInput, Busy
-from appliance.store import accounts, engine, throttle
+from appliance.store import accounts, engine, links, throttle
 from appliance.store.engine import transaction
 from appliance.web.auth.passwords import Passwords, check_new_password
 from appliance.web.auth.throttle import subject_of
@@ -222,7 +222,7 @@ def test_any_characters_make_a_password(password: str) -> None:
 
 async def test_an_activation_link_shows_a_page_and_only_a_post_uses_it(site: Site) -> None:
     account_id = await site.world.person("noua")
-    token = await accounts.issue_link(account_id, "activation", NOW, NOW + timedelta(hours=24))
+    token = await links.issue(account_id, "activation", NOW, NOW + timedelta(hours=24))
     scanner = Browser(site.app)
     for _ in range(3):
         response = await scanner.get(f"/activate/{token}")
@@ -251,7 +251,7 @@ async def test_a_link_dies_with_time_and_of_two_posts_one_wins(world: World) -> 
     clock = Clock()
     async with running(world, clock=clock) as site:
         account_id = await world.person("noua")
-        token = await accounts.issue_link(account_id, "activation", NOW, NOW + timedelta(hours=24))
+        token = await links.issue(account_id, "activation", NOW, NOW + timedelta(hours=24))
         browsers = [Browser(site.app), Browser(site.app)]
         for browser in browsers:
             await browser.get(f"/activate/{token}")
@@ -259,7 +259,7 @@ async def test_a_link_dies_with_time_and_of_two_posts_one_wins(world: World) -> 
         fields = {"password": PASSWORD, "again": PASSWORD}
         both = await asyncio.gather(*(browser.post("/activate", fields) for browser in browsers))
         assert sorted(response.status_code for response in both) == [303, 400]
-        second = await accounts.issue_link(account_id, "activation", NOW, NOW + timedelta(hours=24))
+        second = await links.issue(account_id, "activation", NOW, NOW + timedelta(hours=24))
         clock.forward(hours=25)
         late = Browser(site.app)
         await late.get(f"/activate/{second}")

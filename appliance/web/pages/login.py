@@ -11,7 +11,7 @@ from litestar.params import FromPath
 
 from appliance.core.errors import BadInput
 from appliance.core.sentence import Sentence
-from appliance.store import accounts, clients, sessions
+from appliance.store import accounts, clients, links, sessions
 from appliance.store.engine import transaction
 from appliance.web import i18n
 from appliance.web.auth import csrf
@@ -120,7 +120,7 @@ async def open_link(request: Request[Any, Any, Any], token: FromPath[str]) -> Re
 @get("/activate", opt=allow(ANYONE))
 async def show_activation(request: Request[Any, Any, Any]) -> Response[str]:
     """The page where a password is chosen; showing it uses nothing up."""
-    account = await accounts.peek_link(_link(request), ACTIVATION, visit_of(request).at)
+    account = await links.peek(_link(request), ACTIVATION, visit_of(request).at)
     return _password_page(request, account)
 
 
@@ -129,7 +129,7 @@ async def activate(request: Request[Any, Any, Any]) -> Response[str]:
     """Set the password, use the link up and log the person in."""
     visit, portal = visit_of(request), portal_of(request)
     token = _link(request)
-    account = await accounts.peek_link(token, ACTIVATION, visit.at)
+    account = await links.peek(token, ACTIVATION, visit.at)
     visit.language = account.language
     form = await read_form(request)
     firm = await clients.firm()
@@ -148,7 +148,7 @@ async def activate(request: Request[Any, Any, Any]) -> Response[str]:
     stored = await portal.passwords.hash(form["password"])
     async with transaction():
         # Of two that post at once one finds the link spent, and nothing is half done.
-        await accounts.spend_link(token, ACTIVATION, visit.at)
+        await links.spend(token, ACTIVATION, visit.at)
         await accounts.set_password_hash(account.id, stored, visit.at)
     visit.cookies.append(portal.cookies.clear(CookieName.LINK))
     await begin_session(portal, visit, account.id, request)
