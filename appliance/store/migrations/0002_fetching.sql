@@ -57,9 +57,11 @@ CREATE INDEX fetch_run_client ON fetch_run (client, started_at);
 
 CREATE TABLE outage (                        -- ANAF does not answer: since when, and when we ask again
     id INTEGER PRIMARY KEY,
-    host TEXT NOT NULL,                      -- api
+    host TEXT NOT NULL,                      -- api, vault
     since TEXT NOT NULL,
     failures INTEGER NOT NULL,
+    about TEXT NOT NULL,                     -- JSON: the first different ones that failed
+    probes INTEGER NOT NULL,                 -- how often it was asked again
     next_try_at TEXT NOT NULL,
     problem TEXT NOT NULL,                   -- a Sentence as JSON
     ended_at TEXT
@@ -112,6 +114,7 @@ CREATE TABLE import_item (
     name TEXT NOT NULL,                      -- its path below what was handed in
     sha256 TEXT NOT NULL,                    -- of what was handed in; of what a zip held: empty
     about TEXT NOT NULL DEFAULT '{}',        -- JSON: what the earlier tool noted of it
+    depth INTEGER NOT NULL DEFAULT 0,        -- in how many zips it lay
     state TEXT NOT NULL,                     -- queued, opened, archived, notice, duplicate, refused
     claim TEXT,                              -- the invoice's SHA-256, of who files it
     upload_id TEXT,
