@@ -262,6 +262,7 @@ def migrate() -> None:
     """Create or upgrade the database; a second run does nothing."""
     from appliance.store.migrate import migrate as room
 
+    _give_portal_key(_settings())
     for name in room(_settings_as("sync")):
         click.echo(f"applied {name}")
 
@@ -275,6 +276,7 @@ def init(firm: str, email: str, name: str) -> None:
     from appliance.store.setup import first_run
 
     _make_vault_key(_settings())
+    _give_portal_key(_settings())
     settings = _settings_as("sync")
     token = asyncio.run(first_run(settings, firm, email, name, datetime.now(UTC)))
     click.echo("Open this link within 24 hours and choose a password:")
@@ -296,6 +298,19 @@ def _make_vault_key(settings: Settings) -> None:
     with contextlib.suppress(LookupError):  # the user does not exist: nobody drops to it either
         for path in (settings.vault_key_file.parent, settings.vault_key_file):
             shutil.chown(path, OWNERS["vault"], OWNERS["vault"])
+
+
+def _give_portal_key(settings: Settings) -> None:
+    """Let web and dav read the portal's key and nobody else; only root can."""
+    import pwd
+
+    from appliance.store.migrate import give_portal_key
+
+    if settings.single_user or os.geteuid() != 0:
+        return
+    with contextlib.suppress(KeyError):  # the users do not exist: nobody drops to them either
+        owner, group = pwd.getpwnam(OWNERS["web"]).pw_uid, pwd.getpwnam(OWNERS["dav"]).pw_gid
+        give_portal_key(settings, owner, group)
 
 
 @cli.command()

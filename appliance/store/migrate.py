@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import secrets
 import sqlite3
+import stat
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass
@@ -86,7 +87,7 @@ def migrate(settings: Settings, *, at: datetime | None = None) -> list[str]:
     moment = at or datetime.now(UTC)
     _make_data_dir(settings.data_dir)
     make_database_file(settings.database_path)
-    _make_key(settings.data_dir / "portal.key")
+    _make_key(portal_key_path(settings))
     try:
         with closing(
             sqlite3.connect(settings.database_path, timeout=BUSY_SECONDS, isolation_level=None)
@@ -203,6 +204,46 @@ def _unknown(theirs: list[int], ours: list[int]) -> SchemaUnknown:
         Sentence(
             "Baza de date nu este la zi cu programul. Rulează „arhivar migrate”.",
             "the database is not at the program's version; run `arhivar migrate`",
+        )
+    )
+
+
+def portal_key_path(settings: Settings) -> Path:
+    """Return where the key that signs forms and drive passwords lies."""
+    return settings.data_dir / "portal.key"
+
+
+def give_portal_key(settings: Settings, owner: int, group: int) -> None:
+    """Make the portal's key and let this user and this group read it, nobody else.
+
+    For root, before it becomes the user that migrates: that one parses what
+    strangers wrote and has no use for the key. Without a data directory
+    nothing happens, and the key is made with the database; run it again then.
+    """
+    path = portal_key_path(settings)
+    if not settings.data_dir.is_dir():
+        return
+    _make_key(path)
+    # Others may write in this directory: what they put in the key's place is not given away.
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError as error:
+        raise _no_key(path) from error
+    try:
+        found = os.fstat(descriptor)
+        if not stat.S_ISREG(found.st_mode) or found.st_nlink != 1:
+            raise _no_key(path)
+        os.fchown(descriptor, owner, group)
+        os.fchmod(descriptor, 0o440)
+    finally:
+        os.close(descriptor)
+
+
+def _no_key(path: Path) -> ConfigError:
+    return ConfigError(
+        Sentence(
+            f"{path} nu este un fișier obișnuit. Mută-l și rulează din nou comanda.",
+            f"{path} is no ordinary file; move it away and run the command again",
         )
     )
 

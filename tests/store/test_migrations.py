@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import multiprocessing
+import os
 import sqlite3
 from contextlib import closing
 from pathlib import Path
@@ -190,3 +191,35 @@ def test_another_database_is_refused_before_anything_is_made(tmp_path: Path) -> 
     with pytest.raises(ConfigError, match=r"database\.url"):
         migrate.migrate(settings)
     assert not settings.data_dir.exists()
+
+
+def test_the_portals_key_is_given_to_a_user_and_a_group_and_stays_the_same(
+    settings: Settings,
+) -> None:
+    migrate.give_portal_key(settings, os.getuid(), os.getgid())
+    assert not settings.data_dir.exists()
+    settings.data_dir.mkdir()
+
+    migrate.give_portal_key(settings, os.getuid(), os.getgid())
+    key = migrate.portal_key_path(settings).read_bytes()
+    migrate.migrate(settings)
+    migrate.give_portal_key(settings, os.getuid(), os.getgid())
+
+    assert len(key) == 32
+    assert migrate.portal_key_path(settings).read_bytes() == key
+    assert migrate.portal_key_path(settings).stat().st_mode & 0o777 == 0o440
+
+
+@pytest.mark.parametrize("planted", ["symlink_to", "hardlink_to"])
+def test_what_somebody_put_in_the_place_of_the_key_is_not_given_away(
+    settings: Settings, tmp_path: Path, planted: str
+) -> None:
+    secret = tmp_path / "secret"
+    secret.write_bytes(b"of root")
+    secret.chmod(0o600)
+    settings.data_dir.mkdir()
+    getattr(migrate.portal_key_path(settings), planted)(secret)
+
+    with pytest.raises(ConfigError, match=r"portal\.key"):
+        migrate.give_portal_key(settings, os.getuid(), os.getgid())
+    assert secret.stat().st_mode & 0o777 == 0o600
