@@ -15,8 +15,10 @@ import multiprocessing
 import os
 import resource
 import signal
+from collections.abc import Callable, Mapping
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from typing import Any
 
 from appliance.core.errors import ArhivarError, Busy
 from appliance.core.sentence import Sentence
@@ -56,12 +58,19 @@ class Renderers:
         what breaks the renderer, `Busy` when no renderer can be started, and
         `Closing` after `close()`. Cancelled, it ends the process that renders.
         """
+        return await self._in_a_process(_render, xml, upload_id, message_id, verdict)
+
+    async def proof(self, claims: Mapping[str, Any]) -> bytes:
+        """Return the PDF of a month's proof; raises like `render`."""
+        return await self._in_a_process(_proof, claims)
+
+    async def _in_a_process(self, work: Callable[..., bytes], *arguments: object) -> bytes:
         renderer = await self._free.get()
         try:
             if self._closing:
                 raise Closing
             await renderer.start()
-            return await renderer.render(xml, upload_id, message_id, verdict)
+            return await renderer.do(work, *arguments)
         except (BrokenProcessPool, TimeoutError, MemoryError) as error:
             renderer.end()
             if self._closing:
@@ -127,13 +136,11 @@ class _Renderer:
                 )
             ) from error
 
-    async def render(
-        self, xml: bytes, upload_id: str | None, message_id: str | None, verdict: Verdict
-    ) -> bytes:
+    async def do(self, work: Callable[..., bytes], *arguments: object) -> bytes:
         if self._pool is None:
             raise BrokenProcessPool("ended in the meantime")
         self._rendered += 1
-        future = self._pool.submit(_render, xml, upload_id, message_id, verdict)
+        future = self._pool.submit(work, *arguments)
         return await asyncio.wait_for(asyncio.wrap_future(future), SECONDS)
 
     def end(self) -> None:
@@ -177,3 +184,9 @@ def _render(xml: bytes, upload_id: str | None, message_id: str | None, verdict: 
     return render_invoice(
         ubl.read(xml), xml=xml, upload_id=upload_id, message_id=message_id, verdict=verdict
     )
+
+
+def _proof(claims: Mapping[str, Any]) -> bytes:
+    from appliance.sync.pdf.proof import render_proof
+
+    return render_proof(claims)

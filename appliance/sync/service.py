@@ -26,7 +26,7 @@ from huey.consumer import Consumer
 
 from appliance.config import Settings
 from appliance.core.errors import Busy
-from appliance.store import decisions, jobs
+from appliance.store import decisions, jobs, outages
 from appliance.store.engine import open_store, transaction
 from appliance.store.files import Archive
 from appliance.store.jobs import Job
@@ -65,7 +65,8 @@ async def _serve(settings: Settings) -> None:
         queue.discard(settings.queue_path)
         lanes = [
             Lane("messages", ("list", "message"), settings.sync_workers, context),
-            Lane("pdf", ("render",), settings.sync_pdf_workers, context),
+            Lane("pdf", ("render", "proof"), settings.sync_pdf_workers, context),
+            Lane("imports", ("import",), 1, context),
         ]
         try:
             for lane in lanes:
@@ -214,22 +215,36 @@ class Lane:
 
     async def _feed_once(self, at: datetime) -> float:
         """Feed and return how many seconds later there may be more."""
-        paused = (self._context.paused_until - at).total_seconds()
-        if paused > 0 and self.kinds != ("render",):
-            return min(paused, FEED_SECONDS)
         room = self._workers * _FED_PER_WORKER - len(self.running) - len(self.fed)
         # Cut off between the commit and our noting it, nobody would give the jobs back.
         self._leasing = asyncio.create_task(self._lease(room, at))
         leased = await asyncio.shield(self._leasing)
         if leased:
             await asyncio.to_thread(self._hand_over, leased)
-        return FEED_SECONDS
+        paused = (self._context.paused_until - at).total_seconds()
+        return min(paused, FEED_SECONDS) if paused > 0 else FEED_SECONDS
 
     async def _lease(self, room: int, at: datetime) -> list[Job]:
-        leased = await jobs.lease(room, at, LEASE_SECONDS, self.kinds)
+        calling = [kind for kind in self.kinds if kind in tasks.CALLING]
+        others = [kind for kind in self.kinds if kind not in tasks.CALLING]
+        calls = await self._calls(at) if calling else None
+        if calls is None:
+            leased = await jobs.lease(room, at, LEASE_SECONDS, self.kinds)
+        else:
+            leased = await jobs.lease(min(room, calls), at, LEASE_SECONDS, calling)
+            leased += await jobs.lease(room - len(leased), at, LEASE_SECONDS, others)
         since = time.monotonic()
         self.fed.update((job.id, since) for job in leased)
         return leased
+
+    async def _calls(self, at: datetime) -> int | None:
+        """Return how many jobs that call may be begun: None for any number, one in an outage."""
+        if at < self._context.paused_until:
+            return 0
+        lasting = [outage for host in outages.HOSTS if (outage := await outages.current(host))]
+        if not lasting:
+            return None
+        return int(all(outages.due(outage, at) for outage in lasting))
 
     async def leased(self) -> None:
         """Wait until everything that was leased is noted."""

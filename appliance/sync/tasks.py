@@ -3,20 +3,27 @@
     list     re-list a client's window and remember what is new
     message  download one message and file it
     render   make the PDF of one document
+    proof    count one month of a client and make its proof
+    import   file one thing that a person handed in
 
 Every job may run twice, and be cut off anywhere. A job that fails is given
 back with a sentence and a time, or parked when trying again cannot help:
 
     the vault says "rate"              given back; no call before its Retry-After
     another refusal, transient, clock  again later: Retry-After, or 5 s doubling to 15 min
-    not linked, token                  in an hour, or when somebody asks to fetch
+    not linked, token                  in an hour, or when somebody asks to fetch; told once
     ANAF's daily quota                 past midnight in Romania
-    expired, gone, no right            message: settled with the sentence; list: parked
+    expired, gone                      message: settled with the sentence; list: parked
+    no right                           message: settled, and the client is listed before the
+                                       others are tried; list: parked, told once
     a zip that does not open           downloaded again; kept as it is when that does not help
     disk or database full or busy      in a minute
     other bytes in the archive         parked: a person has to look
     a renderer that breaks             once more in a minute, then parked
     anything else                      our defect: logged, in 15 minutes doubling to a day
+
+When ANAF or the vault does not answer at all (store/outages.py), no job that
+needs them is begun but one, every now and then.
 """
 
 from __future__ import annotations
@@ -26,15 +33,16 @@ import logging
 import random
 from datetime import UTC, datetime, timedelta
 
+from appliance.core import cif as cifs
 from appliance.core import spv
 from appliance.core.errors import ArchiveConflict, ArhivarError, Busy
 from appliance.core.sentence import Sentence
 from appliance.core.times import BUCHAREST
-from appliance.store import jobs, messages
-from appliance.store.engine import transaction
+from appliance.store import alerts, clients, jobs, messages, outages
+from appliance.store.engine import joined, transaction
 from appliance.store.jobs import Job
 from appliance.store.messages import MessageState
-from appliance.sync import drawing, filing, listing
+from appliance.sync import drawing, filing, importing, listing, proof
 from appliance.sync.context import Context
 from appliance.sync.rendering import Closing, RendererDied
 from appliance.sync.spv import Deferred, NotLinked
@@ -46,6 +54,8 @@ _BUSY_RETRY = 60
 _NOT_LINKED_RETRY = 60 * 60
 _DAY = 24 * 60 * 60
 _RENDERER_ATTEMPTS = 2
+# The kinds that call ANAF, through the vault.
+CALLING = ("list", "message")
 
 
 async def run(job_id: int, context: Context) -> None:
@@ -68,20 +78,54 @@ async def run(job_id: int, context: Context) -> None:
 
 async def _run(job: Job, context: Context) -> None:
     at = datetime.now(UTC)
+    calls = job.kind in CALLING
+    if calls and not await _may_call(job, context, at):
+        return
+    before = (context.spv.answers, context.spv.reached)
     try:
-        if job.kind != "render" and at < context.paused_until:
-            await jobs.give_back(job.id, context.paused_until)
-            return
+        await _do(job, context, at)
+    finally:
+        if calls:
+            await _note_answers(context, before)
+
+
+async def _may_call(job: Job, context: Context, at: datetime) -> bool:
+    """Tell whether the job may begin; when not it is given back."""
+    until = context.paused_until if at < context.paused_until else None
+    for host in outages.HOSTS:
+        if until is None and not await outages.claim(host, at):
+            outage = await outages.current(host)
+            until = outage.next_try_at if outage else at
+    if until is not None:
+        await jobs.give_back(job.id, at, until=until)
+    return until is None
+
+
+async def _note_answers(context: Context, before: tuple[int, int]) -> None:
+    """End an outage when ANAF or the vault has answered meanwhile, whoever it answered."""
+    at = datetime.now(UTC)
+    for host, now, then in zip(
+        ("api", "vault"), (context.spv.answers, context.spv.reached), before, strict=True
+    ):
+        if now > then and await outages.answered(host, at):
+            await alerts.end("outage", host, at)
+            logger.info("%s answers again", _NAMES[host])
+
+
+async def _do(job: Job, context: Context, at: datetime) -> None:
+    try:
         await _HANDLERS[job.kind](job, context, at)
+        if job.kind == "list":
+            await _is_reached(job, datetime.now(UTC))
         await jobs.finish(job.id, datetime.now(UTC))
     except Closing:
         await jobs.give_back(job.id, at)
     except Deferred as deferred:
         await _defer(job, context, deferred)
     except NotLinked as not_linked:
-        await _later(job, _NOT_LINKED_RETRY, not_linked.sentence)
+        await _stop_client(job, "token", not_linked.sentence)
     except spv.SpvFault as fault:
-        await _after_fault(job, fault)
+        await _after_fault(job, context, fault)
     except Busy as busy:
         await _later(job, _BUSY_RETRY, busy.sentence)
     except RendererDied as died:
@@ -108,32 +152,58 @@ _OUR_BUG = Sentence(
 
 
 async def _defer(job: Job, context: Context, deferred: Deferred) -> None:
+    at = datetime.now(UTC)
     if deferred.reason == "rate":
         # Nobody's fault and no attempt: the job is as new, and the others wait as well.
-        until = datetime.now(UTC) + timedelta(seconds=deferred.after_seconds)
+        until = at + timedelta(seconds=deferred.after_seconds)
         context.paused_until = max(context.paused_until, until)
-        await jobs.give_back(job.id, until)
+        await jobs.give_back(job.id, at, until=until)
+        return
+    if deferred.reason == "vault":
+        # Asking costs nothing; nothing has been attempted at ANAF.
+        await _no_answer("vault", job, deferred.sentence)
+        await jobs.give_back(job.id, at, until=at + timedelta(seconds=deferred.after_seconds))
         return
     wait: float = deferred.after_seconds
     if deferred.reason in ("unreachable", "broken"):
+        await _no_answer("api", job, deferred.sentence)
         wait = max(wait, _backoff(job.attempts))
     await _later(job, wait, deferred.sentence)
 
 
-async def _after_fault(job: Job, fault: spv.SpvFault) -> None:
+async def _no_answer(host: str, job: Job, sentence: Sentence) -> None:
+    at = datetime.now(UTC)
+    outage = await outages.failed(host, at, sentence, job.object_uid)
+    if outage is not None and await alerts.raise_once("outage", host, 0, None, at):
+        logger.error("%s does not answer: %s", _NAMES[host], sentence)
+
+
+_NAMES = {"api": "ANAF", "vault": "the vault"}
+
+
+async def _after_fault(job: Job, context: Context, fault: spv.SpvFault) -> None:
     kind = spv.FaultKind
     at = datetime.now(UTC)
+    if fault.kind is kind.TRANSIENT:
+        await _no_answer("api", job, fault.sentence)
+    else:
+        context.spv.answers += 1
     if job.kind == "message" and fault.kind in (kind.EXPIRED, kind.GONE, kind.PERMISSION):
-        state = MessageState.NOT_ALLOWED if fault.kind is kind.PERMISSION else MessageState.EXPIRED
+        allowed = fault.kind is not kind.PERMISSION
+        state = MessageState.EXPIRED if allowed else MessageState.NOT_ALLOWED
         async with transaction():
             await messages.settle(job.object_uid, state, fault.sentence, at)
             await jobs.finish(job.id, at)
+            if not allowed:
+                await _ask_before_more(job, fault.sentence, at)
     elif fault.kind in (kind.QUOTA_LIST, kind.QUOTA_MESSAGE):
         await _later(job, _seconds_to_tomorrow(at), fault.sentence)
-    elif fault.kind in (kind.EXPIRED, kind.GONE, kind.PERMISSION):
+    elif fault.kind is kind.PERMISSION:
+        await _stop_client(job, "listing", fault.sentence)
+    elif fault.kind in (kind.EXPIRED, kind.GONE):
         await _park(job, fault)
     elif fault.kind is kind.TOKEN:
-        await _later(job, _NOT_LINKED_RETRY, fault.sentence)
+        await _stop_client(job, "token", fault.sentence)
     elif fault.kind is kind.OUR_BUG:
         logger.error("%s %s: %s", job.kind, job.object_uid, fault.answer)
         await _later(job, _LONGEST_RETRY, fault.sentence)
@@ -141,15 +211,62 @@ async def _after_fault(job: Job, fault: spv.SpvFault) -> None:
         await _later(job, _backoff(job.attempts), fault.sentence)
 
 
-async def _later(job: Job, after_seconds: float, sentence: Sentence) -> None:
+async def _ask_before_more(job: Job, sentence: Sentence, at: datetime) -> None:
+    """Hold the client's other messages until its list shows whether the right is still there.
+
+    A right that is gone would else settle thousands of messages, one call each.
+    """
+    message = await messages.get(job.object_uid)
+    if await jobs.hold(message.client_id, ["message"], at, _NOT_LINKED_RETRY, sentence):
+        await jobs.insert("list", message.client_uid, at, client_id=message.client_id)
+
+
+async def _stop_client(job: Job, alert: str, sentence: Sentence) -> None:
+    """Let the client wait: one refusal speaks for all its messages. People are told once.
+
+    A client with several numbers may reach the others; only the job itself waits then.
+    """
+    at = datetime.now(UTC)
+    client_id, client_uid = await _client_of(job)
     async with transaction():
+        if alert == "listing":
+            # Asked anew by the next night's listing, or when somebody asks to fetch.
+            await jobs.park(job.id, at, sentence)
+        else:
+            await _later(job, _NOT_LINKED_RETRY, sentence)
+        identifiers = await clients.identifiers(client_id)
+        if sum(cifs.scheme(value) == "cui" for value in identifiers) == 1:
+            wait = _DAY if alert == "listing" else _NOT_LINKED_RETRY
+            await jobs.hold(client_id, ["message"], at, wait, sentence)
+        first = await alerts.raise_once(alert, client_uid, 0, client_id, at)
+    if first:
+        logger.error("client %s: %s", client_uid, sentence)
+
+
+async def _is_reached(job: Job, at: datetime) -> None:
+    """After a listing: what a missing right held up goes on."""
+    client_id, _ = await _client_of(job)
+    await jobs.release(client_id, at)
+    if any([await alerts.end(kind, job.object_uid, at) for kind in ("token", "listing")]):
+        logger.info("client %s: its SPV is reached again", job.object_uid)
+
+
+async def _client_of(job: Job) -> tuple[int, str]:
+    if job.kind == "list":
+        return (await clients.by_uid(job.object_uid)).id, job.object_uid
+    message = await messages.get(job.object_uid)
+    return message.client_id, message.client_uid
+
+
+async def _later(job: Job, after_seconds: float, sentence: Sentence) -> None:
+    async with joined():
         await jobs.retry(job.id, datetime.now(UTC), after_seconds, sentence)
         if job.kind == "message":
             await messages.explain(job.object_uid, sentence)
 
 
 async def _park(job: Job, error: ArhivarError) -> None:
-    async with transaction():
+    async with joined():
         await jobs.park(job.id, datetime.now(UTC), error.sentence)
         if job.kind == "message":
             await messages.explain(job.object_uid, error.sentence)
@@ -173,4 +290,6 @@ _HANDLERS = {
     "list": listing.list_client,
     "message": filing.file_message,
     "render": drawing.draw,
+    "proof": proof.make,
+    "import": importing.file_import,
 }

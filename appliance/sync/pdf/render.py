@@ -85,6 +85,21 @@ def render_invoice(
         )
 
 
+def render_sheet(markup: str, css: str, language: str = "ro") -> bytes:
+    """Return the PDF/A of a page of ours in the invoice's look, with some rules of its own."""
+    press = _press()
+    own = press.weasyprint.CSS(string=css, font_config=press.font_config, url_fetcher=press.refuse)
+    with _one_at_a_time:
+        document = press.weasyprint.HTML(string=typeface.showable(markup), url_fetcher=press.refuse)
+        return bytes(
+            document.write_pdf(
+                stylesheets=[*press.stylesheets[language], own],
+                font_config=press.font_config,
+                pdf_variant="pdf/a-3b",
+            )
+        )
+
+
 def render_file(
     source: Path,
     target: Path,
