@@ -127,7 +127,6 @@ def test_an_owner_approves_rejects_and_takes_back(
     )
     page.get_by_role("status").get_by_role("button", name="Anulează").click()
     expect(page.get_by_role("status")).to_contain_text("Aprobarea a fost retrasă")
-    page.goto(f"{portal.url}/")
     expect(cards).to_have_count(6)
 
     # Reject it: a reason is needed; the sheet asks for it.
@@ -178,6 +177,119 @@ def test_a_decision_about_what_has_moved_is_refused_on_the_page(
     page.locator(".decide").get_by_role("button", name="Aprobă").click()
     expect(page.get_by_role("alert")).to_contain_text("Bogdan l-a respins")
     expect(page.locator(".badge.rejected")).to_be_visible()
+    assert page.url == f"{portal.url}/documents/{uid}"
+    visitor.close()
+
+
+@pytest.mark.parametrize("scripts", [True, False], ids=["scripts", "no-scripts"])
+def test_a_rejection_of_what_has_moved_says_who_was_faster_at_an_address_that_opens_again(
+    chromium: Browser, portal: Served, scripts: bool
+) -> None:
+    visitor = Visitor(chromium, portal, PHONE, java_script_enabled=scripts)
+    visitor.log_in("ana")
+    page = visitor.page
+    card = page.locator("li.card").first
+    uid = str(card.get_attribute("id")).removeprefix("d-")
+    bogdan = portal.run(portal.site.browser("bogdan", origin=portal.url))
+    fields = {"seen_status": "pending", "seen_revision": "1", "reason": "personal"}
+    assert portal.run(bogdan.post(f"/documents/{uid}/reject", fields)).status_code == 303
+    card.get_by_role("link", name="Respinge").click()
+    expect(page.get_by_role("alert")).to_contain_text("Bogdan l-a respins")
+    page.goto(page.url)
+    expect(page.get_by_role("alert")).to_contain_text("Bogdan l-a respins")
+    page.goto(f"{portal.url}/documents/{uid}/approve")
+    assert page.url == f"{portal.url}/documents/{uid}"
+    visitor.close()
+
+
+def test_deciding_in_the_middle_of_a_list_brings_the_next_card_to_the_same_place(
+    chromium: Browser, portal: Served
+) -> None:
+    visitor = Visitor(chromium, portal, PHONE)
+    visitor.log_in("ana")
+    page = visitor.page
+    address = page.url
+    card, neighbour = page.locator("li.card").nth(2), page.locator("li.card").nth(3)
+    uid, following = card.get_attribute("id"), str(neighbour.get_attribute("id"))
+    page.evaluate(
+        "(id) => scrollTo(0, scrollY + document.getElementById(id).getBoundingClientRect().top "
+        "- 240)",
+        uid,
+    )
+    before = card.bounding_box()
+    assert before is not None
+    card.get_by_role("button", name="Aprobă").click()
+    expect(page.get_by_role("status")).to_contain_text("Aprobat: ")
+    expect(page.locator(f"#{following} a.body")).to_be_focused()
+    after = page.locator(f"#{following}").bounding_box()
+    assert after is not None
+    assert abs(after["y"] - before["y"]) < 2
+    undo = page.get_by_role("status").get_by_role("button", name="Anulează")
+    expect(undo).to_be_in_viewport()
+    assert page.url == address
+    visitor.check()
+    visitor.close()
+
+
+def test_another_reason_without_words_is_kept_and_asked_for(
+    chromium: Browser, portal: Served
+) -> None:
+    visitor = Visitor(chromium, portal, PHONE)
+    visitor.log_in("ana")
+    page = visitor.page
+    page.locator("li.card").first.get_by_role("link", name="Respinge").click()
+    page.locator("dialog").get_by_text("Alt motiv", exact=True).click()
+    page.locator("dialog").get_by_role("button", name="Respinge").click()
+    expect(page.get_by_role("alert")).to_contain_text("Scrie motivul în câteva cuvinte")
+    expect(page.get_by_role("alert")).to_be_in_viewport()
+    expect(page.get_by_role("radio", name="Alt motiv")).to_be_checked()
+    expect(page.get_by_label("Detalii")).to_be_focused()
+    page.get_by_label("Detalii").fill("Am plătit deja")
+    page.get_by_role("button", name="Respinge").click()
+    expect(page.get_by_role("status")).to_contain_text("Respins: ")
+    assert re.fullmatch(r".*/clients/\w+/pending", page.url)
+    visitor.close()
+
+
+def test_the_bar_of_decisions_leaves_most_of_a_phone_to_the_document(
+    chromium: Browser, portal: Served
+) -> None:
+    for name, status in (("ana", Status.PENDING), ("elena", Status.APPROVED)):
+        visitor = Visitor(chromium, portal, PHONE)
+        visitor.log_in(name)
+        viewer = portal.run(portal.site.world.viewer(name))
+        row = portal.run(documents.page(viewer, portal.site.world.alfa_uid, status)).rows[0]
+        visitor.page.goto(f"{portal.url}/documents/{row.uid}")
+        bar = visitor.page.locator(".decide").bounding_box()
+        assert bar is not None
+        assert bar["height"] <= 140, name
+        file = visitor.page.get_by_role("link", name="XML original")
+        expect(file).to_be_in_viewport()
+        # At the end of the page nothing lies below the bar but the tabs.
+        visitor.page.evaluate("scrollTo(0, document.documentElement.scrollHeight)")
+        last = visitor.page.locator(".aside .panel").last.bounding_box()
+        bar = visitor.page.locator(".decide").bounding_box()
+        assert last is not None
+        assert bar is not None
+        assert last["y"] + last["height"] <= bar["y"], name
+        visitor.check()
+        visitor.close()
+
+
+def test_a_list_on_a_phone_gives_each_name_and_sum_the_whole_width(
+    chromium: Browser, portal: Served
+) -> None:
+    visitor = Visitor(chromium, portal, PHONE)
+    visitor.log_in("ana")
+    page = visitor.page
+    page.goto(f"{portal.url}/clients/{portal.site.world.alfa_uid}/archived")
+    row = page.locator("a.row").first
+    name, total, dates = (row.locator(part).bounding_box() for part in (".who", ".sum", ".end"))
+    assert name is not None
+    assert total is not None
+    assert dates is not None
+    assert name["width"] == total["width"] == dates["width"] > 280
+    assert name["y"] < total["y"] < dates["y"]
     visitor.close()
 
 

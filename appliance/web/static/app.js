@@ -34,6 +34,8 @@ document.addEventListener("click", async (event) => {
   }
 });
 
+sheet?.addEventListener("close", () => sheet.replaceChildren());
+
 sheet?.addEventListener("click", (event) => {
   if (event.target === sheet) sheet.close();
 });
@@ -69,6 +71,7 @@ document.body.addEventListener("htmx:afterSwap", (event) => {
     window.scrollBy(0, next.getBoundingClientRect().top - Math.max(left.top, free));
   }
   left = null;
-  const asked = main?.querySelector("[autofocus]") ?? next?.querySelector("a.body") ?? main;
-  asked?.focus({ preventScroll: true });
+  const missing = main?.querySelector("[autofocus]");
+  if (missing) missing.focus();
+  else (next?.querySelector("a.body") ?? main)?.focus({ preventScroll: true });
 });
