@@ -32,7 +32,7 @@ class Counts:
 
 @dataclass(frozen=True)
 class Listing:
-    """The last listing of a CIF; `counts` are those of the last whole answer, at `done_at`."""
+    """The last listing of a CIF: what the last answer held, when the last whole one came."""
 
     client_id: int
     client_uid: str
@@ -45,16 +45,30 @@ class Listing:
 
 
 async def note(
-    client_id: int, cif: str, at: datetime, counts: Counts, problem: Sentence | None = None
+    client_id: int,
+    cif: str,
+    at: datetime,
+    counts: Counts,
+    problem: Sentence | None = None,
+    *,
+    whole: bool = True,
 ) -> None:
-    """Note an answer. With a problem (it is not to be believed) `done_at` stays where it was."""
-    whole = to_text(at) if problem is None else None
+    """Note an answer, and what was wrong; `done_at` is that of the last one that was whole."""
     await _note(
         "done_at = COALESCE(excluded.done_at, done_at), listed = excluded.listed, "
         "new = excluded.new, missing = excluded.missing, strangers = excluded.strangers, ",
-        [client_id, cif, to_text(at), whole, counts.listed, counts.new, counts.missing,
-         counts.strangers, problem.to_json() if problem else None],
-    )  # fmt: skip
+        [
+            client_id,
+            cif,
+            to_text(at),
+            to_text(at) if whole else None,
+            counts.listed,
+            counts.new,
+            counts.missing,
+            counts.strangers,
+            problem.to_json() if problem else None,
+        ],
+    )
 
 
 async def failed(client_id: int, cif: str, at: datetime, problem: Sentence) -> None:

@@ -6,12 +6,13 @@ notice, or settled with a sentence that says why it has no document.
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from appliance.core.errors import NotFound
 from appliance.core.sentence import Sentence
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from appliance.core.spv import ListEntry
 
 _AT_ONCE = 500
+NAMELESS = "fara-id-"  # begins what stands for the id of an entry that was listed without one
 
 
 class MessageState(StrEnum):
@@ -59,6 +61,16 @@ class Message:
     settled_at: datetime | None
 
 
+class Known(NamedTuple):
+    """Of a message only what tells it from others."""
+
+    message_id: str
+    cif: str
+    upload_id: str | None
+    type: str
+    created_raw: str
+
+
 @dataclass(frozen=True)
 class Waiting:
     """A queued message: when it is tried next (None: a person has to look), and why it waits."""
@@ -68,23 +80,36 @@ class Waiting:
     problem: Sentence | None
 
 
-async def remember(client_id: int, entries: Iterable[ListEntry], at: datetime) -> list[Message]:
+async def remember(
+    client_id: int, entries: Iterable[ListEntry], at: datetime, *, priority: int = 0
+) -> list[Message]:
     """Store the entries that this client did not have, each with a uid and a job `message`.
 
-    Rows and jobs are committed together. The same list again gives nothing
-    new and an empty list changes nothing. Entries without a message id cannot
-    be downloaded and are left out: the caller reports them.
+    Rows and jobs are committed together, the jobs in the order of the entries.
+    The same list again gives nothing new and an empty list changes nothing. An
+    entry that was kept without its id (`keep_nameless`) and has one now is
+    the same message. Entries without an id are left out.
     """
     wanted = {entry.message_id: entry for entry in entries if entry.message_id}
-    if not wanted:
+    # Through a reader first: most lists hold nothing new, and then nobody waits for the writer.
+    known = await listed_before(client_id, wanted)
+    fresh = [entry for message_id, entry in wanted.items() if message_id not in known]
+    if not fresh:
         return []
     async with joined():
         client = await fetch("SELECT uid FROM client WHERE id = ?", [client_id])
-        added: list[Message] = []
-        fresh = list(wanted.values())
+        added = await _name(client_id, fresh)
+        named = {message.message_id for message in added}
+        fresh = [entry for entry in fresh if entry.message_id not in named]
         for start in range(0, len(fresh), _AT_ONCE):
             added += await _insert(client_id, fresh[start : start + _AT_ONCE], at)
-        await jobs.insert_many("message", [message.uid for message in added], at)
+        await jobs.insert_many(
+            "message",
+            [message.uid for message in added],
+            at,
+            client_id=client_id,
+            priority=priority,
+        )
         if added:
             await audit.append(
                 "message:list",
@@ -95,6 +120,110 @@ async def remember(client_id: int, entries: Iterable[ListEntry], at: datetime) -
                 at=at,
             )
     return added
+
+
+async def keep_nameless(client_id: int, entries: Iterable[ListEntry], at: datetime) -> int:
+    """Keep entries that cannot be downloaded, as not allowed, and return how many are new.
+
+    Each is kept once, and not when the client has the same message with an id.
+    """
+    nameless = {_saying(entry): entry for entry in entries if not entry.message_id}
+    known = {_saying(message) for message in await _saying_the_same(client_id, nameless.values())}
+    kept = 0
+    for saying, entry in nameless.items():
+        if entry.upload_id and saying in known:
+            continue
+        said = json.dumps(dict(entry.raw), sort_keys=True, default=str)
+        made = f"{NAMELESS}{hashlib.sha256(said.encode()).hexdigest()[:16]}"
+        if await listed_before(client_id, [made]):
+            continue
+        async with joined():
+            for message in await _insert(client_id, [replace(entry, message_id=made)], at):
+                await settle(message.uid, MessageState.NOT_ALLOWED, _no_id(entry), at)
+                kept += 1
+    return kept
+
+
+async def _name(client_id: int, fresh: Sequence[ListEntry]) -> list[Message]:
+    """Give the id that they have now to messages that were kept without, and return them queued."""
+    of_saying = {_saying(entry): entry for entry in fresh if entry.upload_id}
+    named = []
+    for message in await _saying_the_same(client_id, of_saying.values()):
+        entry = of_saying.pop(_saying(message), None)
+        if entry is None or not message.message_id.startswith(NAMELESS):
+            continue
+        await execute(
+            "UPDATE message SET message_id = ?, entry = ?, state = 'queued', problem = NULL, "
+            "settled_at = NULL WHERE id = ?",
+            [entry.message_id, json.dumps(dict(entry.raw), ensure_ascii=False), message.id],
+        )
+        named.append(await get(message.uid))
+    return named
+
+
+def _saying(message: ListEntry | Message | Known) -> tuple[str, str, str, str]:
+    """Return what tells a message from others when its id is not there."""
+    return message.cif, message.upload_id or "", message.type, message.created_raw
+
+
+def not_among(known: Iterable[Known], entries: Iterable[ListEntry]) -> int:
+    """Return how many of the messages none of the entries is, with an id or without."""
+    listed = list(entries)
+    ids = {entry.message_id for entry in listed}
+    sayings = {_saying(entry) for entry in listed if entry.upload_id}
+    return sum(m.message_id not in ids and _saying(m) not in sayings for m in known)
+
+
+async def _saying_the_same(client_id: int, entries: Iterable[ListEntry]) -> list[Message]:
+    """Return the client's messages with the upload ids of these entries."""
+    uploads = sorted({entry.upload_id for entry in entries if entry.upload_id})
+    if not uploads:
+        return []
+    rows = await fetch(
+        f"{_MESSAGE} WHERE message.upload_id IN (SELECT value FROM json_each(?)) "
+        "AND message.client = ? ORDER BY message.id",
+        [json.dumps(uploads), client_id],
+    )
+    return [_message(row) for row in rows]
+
+
+async def queue_again(
+    client_id: int, message_ids: Iterable[str], at: datetime, *, settled_before: datetime
+) -> int:
+    """Queue those of the ids that were not allowed before then: a right may have come back."""
+    rows = await fetch(
+        "SELECT uid FROM message WHERE client = ? AND state = 'not_allowed' AND settled_at < ? "
+        "AND message_id IN (SELECT value FROM json_each(?)) ORDER BY created_at, id",
+        [client_id, to_text(settled_before), json.dumps(list(message_ids))],
+    )
+    if not rows:
+        return 0
+    uids = [row["uid"] for row in rows]
+    async with joined():
+        for uid in uids:
+            await settle(uid, MessageState.QUEUED, None, at)
+        await jobs.insert_many("message", uids, at, client_id=client_id)
+    return len(uids)
+
+
+async def listed_before(client_id: int, message_ids: Iterable[str]) -> frozenset[str]:
+    """Return those of the ids that the client has already."""
+    rows = await fetch(
+        "SELECT message_id FROM message WHERE client = ? "
+        "AND message_id IN (SELECT value FROM json_each(?))",
+        [client_id, json.dumps(list(message_ids))],
+    )
+    return frozenset(row["message_id"] for row in rows)
+
+
+async def created_between(client_id: int, cif: str, start: datetime, end: datetime) -> list[Known]:
+    """Return the messages of the CIF that ANAF made in that time: a list of it must have them."""
+    rows = await fetch(
+        "SELECT message_id, cif, upload_id, type, created_raw FROM message "
+        "WHERE client = ? AND cif = ? AND created_at BETWEEN ? AND ?",
+        [client_id, cif, to_text(start), to_text(end)],
+    )
+    return [Known(*row.values()) for row in rows]
 
 
 async def known_ids(client_id: int) -> frozenset[str]:
@@ -151,21 +280,16 @@ async def explain(uid: str, problem: Sentence) -> None:
         )
 
 
-async def try_again(client_id: int, at: datetime) -> None:
-    """Make due now the jobs of the client's queued messages, and give one to each without."""
-    async with joined():
-        await execute(
-            "INSERT INTO job (kind, object_uid, state, next_attempt_at, created_at) "
-            "SELECT 'message', uid, 'queued', ?, ? FROM message "
-            "WHERE client = ? AND state = 'queued' ON CONFLICT DO NOTHING",
-            [to_text(at), to_text(at), client_id],
-        )
-        await execute(
-            "UPDATE job SET next_attempt_at = ? WHERE kind = 'message' AND state = 'queued' "
-            "AND next_attempt_at > ? AND object_uid IN "
-            "(SELECT uid FROM message WHERE client = ? AND state = 'queued')",
-            [to_text(at), to_text(at), client_id],
-        )
+async def give_jobs(client_id: int, at: datetime) -> None:
+    """Give a job to each queued message that has none: its last one was parked."""
+    rows = await fetch(
+        "SELECT uid FROM message WHERE client = ? AND state = 'queued' AND NOT EXISTS "
+        "(SELECT 1 FROM job WHERE kind = 'message' AND object_uid = message.uid "
+        "AND state IN ('queued', 'leased')) ORDER BY created_at, id",
+        [client_id],
+    )
+    if rows:
+        await jobs.insert_many("message", [row["uid"] for row in rows], at, client_id=client_id)
 
 
 async def progress(client_id: int | None = None) -> dict[MessageState, int]:
@@ -313,6 +437,16 @@ def _message(row: Row) -> Message:
         problem=Sentence.from_json(row["problem"]) if row["problem"] else None,
         listed_at=from_text(row["listed_at"]),
         settled_at=from_text(row["settled_at"]) if row["settled_at"] else None,
+    )
+
+
+def _no_id(entry: ListEntry) -> Sentence:
+    upload = entry.upload_id or "?"
+    return Sentence(
+        f"ANAF a listat mesajul cu indexul de încărcare {upload} fără id de descărcare, deci nu "
+        "poate fi adus. Verifică-l în SPV.",
+        f"ANAF listed the message with upload index {upload} without a download id, so it cannot "
+        "be fetched; check it in SPV",
     )
 
 

@@ -217,8 +217,11 @@ async def _waiting(client_id: int, at: datetime) -> tuple[int, datetime | None, 
     if not rows[0]["waiting"]:
         return 0, None, None
     why = await fetch(
-        "SELECT problem FROM message WHERE client = ? AND state = 'queued' "
-        "AND problem IS NOT NULL LIMIT 1",
+        "SELECT COALESCE(job.problem, message.problem) AS problem FROM message "
+        "LEFT JOIN job ON job.kind = 'message' AND job.object_uid = message.uid "
+        "AND job.state IN ('queued', 'leased') WHERE message.client = ? "
+        "AND message.state = 'queued' AND COALESCE(job.problem, message.problem) IS NOT NULL "
+        "ORDER BY job.next_attempt_at LIMIT 1",
         [client_id],
     )
     next_attempt_at = from_text(rows[0]["next"]) if rows[0]["next"] else None

@@ -12,7 +12,7 @@ import os
 import secrets
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from pathlib import Path
 from urllib.parse import urlencode
@@ -25,13 +25,23 @@ from appliance.core.sentence import Sentence
 from appliance.disk import fsync_directory
 
 WINDOW = timedelta(days=60)  # what ANAF keeps and lists
-# ANAF refuses a start older than 60 days and an end in its own future by one
-# second, and it compares with its own clock.
-START_MARGIN = timedelta(minutes=5)
-END_MARGIN = timedelta(seconds=60)
+# ANAF refuses a start older than 60 days and an end in its own future by one second, and it
+# compares with its own clock: at the start and at the end of the window so much is left out.
+# The wider ones are for a clock that it refuses without telling its own.
+_MARGINS = (
+    (timedelta(minutes=5), timedelta(seconds=60)),
+    (timedelta(minutes=65), timedelta(minutes=65)),
+    (timedelta(days=1), timedelta(days=1)),
+)
+PAGE = 500  # entries on a full page
+MAX_PAGES = 1000  # half a million messages in 60 days: more is an answer gone wrong
+_ROUNDS = 3
 MAX_ZIP = 50 * 1024 * 1024
 # For a whole answer: one that trickles must not hold a worker for ever.
 CALL_SECONDS = 300
+# A refused call is repeated after so many seconds at most; a longer pause gives the job back.
+LONGEST_PAUSE = 65.0
+_VAULT_AWAY_SECONDS = 5
 _PARTIAL = ".partial"
 
 
@@ -50,11 +60,20 @@ class NotLinked(ArhivarError):
 
 @dataclass(frozen=True)
 class Listing:
-    """Everything ANAF lists for one CIF in the window, and which CIFs the holder reaches."""
+    """What ANAF lists for one CIF from `start` to `end`, and which CIFs the holder reaches.
+
+    `whole` says that it is everything ANAF announced. `skew` is how far our
+    clock is ahead of ANAF's, when that had to be found out.
+    """
 
     entries: tuple[spv.ListEntry, ...]
     cifs: tuple[str, ...]
     serial: str
+    start: datetime
+    end: datetime
+    announced: int
+    whole: bool
+    skew: timedelta | None = None
 
 
 class SpvClient:
@@ -67,6 +86,8 @@ class SpvClient:
             timeout=httpx.Timeout(90, connect=10),
         )
         self._base = f"/{environment}/FCTEL/rest"
+        self.answers = 0  # how often ANAF has given what was asked for
+        self.reached = 0  # how often the vault has answered anything
 
     async def close(self) -> None:
         await self._http.aclose()
@@ -75,47 +96,51 @@ class SpvClient:
         """Return every message of the last 60 days, each once.
 
         The window is fixed before the first page, so messages that arrive
-        meanwhile cannot shift the pages. When ANAF's total changes between
-        pages all the same, the pages are read once more and united.
+        meanwhile cannot shift the pages. When what was read is not what ANAF
+        announced, or that changed between pages, the pages are read again and
+        united. Where ANAF's clock is another, the window is taken from its own
+        or, when it does not tell it, made narrower.
         Raises `Deferred`, `NotLinked` or `core.spv.SpvFault`.
         """
-        try:
-            return await self._list_once(cif, at)
-        except spv.SpvFault as fault:
-            if fault.kind is not spv.FaultKind.CLOCK or fault.server_time is None:
-                raise
-            # The refusal carries ANAF's clock: take the window from it and try once more.
-            return await self._list_once(cif, fault.server_time)
+        now, margins = at, list(_MARGINS)
+        skew: timedelta | None = None
+        while True:
+            start_margin, end_margin = margins.pop(0)
+            start, end = now - WINDOW + start_margin, now - end_margin
+            try:
+                return replace(await self._read(cif, start, end), skew=skew)
+            except spv.SpvFault as fault:
+                if fault.kind is not spv.FaultKind.CLOCK or not margins:
+                    raise
+                if fault.server_time is not None and skew is None:
+                    now, skew = fault.server_time, at - fault.server_time
+                    margins = list(_MARGINS)
 
-    async def _list_once(self, cif: str, now: datetime) -> Listing:
-        start, end = now - WINDOW + START_MARGIN, now - END_MARGIN
-        entries: dict[str, spv.ListEntry] = {}
-        nameless: dict[str, spv.ListEntry] = {}
-        cifs: tuple[str, ...] = ()
-        serial = ""
-        for _ in range(2):
-            totals: set[int] = set()
-            page, pages = 1, 1
-            while page <= pages:
+    async def _read(self, cif: str, start: datetime, end: datetime) -> Listing:
+        pages = _Pages()
+        for _ in range(_ROUNDS):
+            pages.begin_round()
+            number = 1
+            while number <= pages.last:
                 try:
-                    answer = await self._page(cif, start, end, page)
+                    answer = await self._page(cif, start, end, number)
                 except spv.SpvFault as fault:
-                    if fault.kind is spv.FaultKind.END_OF_PAGES and page > 1:
+                    if fault.kind is spv.FaultKind.END_OF_PAGES and number > 1:
                         break
                     raise
-                for entry in answer.entries:
-                    if entry.message_id is None:
-                        nameless[repr(sorted(entry.raw.items(), key=str))] = entry
-                    else:
-                        entries.setdefault(entry.message_id, entry)
-                cifs = cifs or answer.cifs
-                serial = serial or answer.serial
-                totals.add(answer.total)
-                pages = max(pages, answer.pages)
-                page += 1
-            if len(totals) <= 1:
+                pages.add(answer, number)
+                number += 1
+            if pages.whole():
                 break
-        return Listing((*entries.values(), *nameless.values()), cifs, serial)
+        return Listing(
+            entries=tuple(pages.entries.values()),
+            cifs=pages.cifs,
+            serial=pages.serial,
+            start=start,
+            end=end,
+            announced=pages.total,
+            whole=pages.whole(),
+        )
 
     async def _page(self, cif: str, start: datetime, end: datetime, page: int) -> spv.MessageList:
         query = urlencode(
@@ -128,7 +153,9 @@ class SpvClient:
         )
         url = f"{self._base}/listaMesajePaginatieFactura?{query}"
         async with self._call("GET", url, cif) as response:
-            return spv.read_list(response.status_code, await response.aread())
+            answer = spv.read_list(response.status_code, await response.aread())
+        self.answers += 1
+        return answer
 
     async def download(self, cif: str, message_id: str, target: Path) -> None:
         """Put the zip of the message at `target`, durable and whole, or leave nothing there.
@@ -146,6 +173,7 @@ class SpvClient:
                 if len(body) > MAX_ZIP:
                     raise spv.SpvFault(spv.FaultKind.TRANSIENT, "more than 50 MB")
             data = spv.read_download(response.status_code, bytes(body))
+        self.answers += 1
         await asyncio.to_thread(_write_durably, target, data)
 
     async def report_cifs(self, cif: str, listing: Listing) -> None:
@@ -161,21 +189,101 @@ class SpvClient:
         self, method: str, url: str, cif: str, json: object | None = None
     ) -> AsyncIterator[httpx.Response]:
         try:
-            async with (
-                asyncio.timeout(CALL_SECONDS),
-                self._http.stream(method, url, headers={"Arhivar-Cif": cif}, json=json) as response,
-            ):
-                _raise_refusal(response)
-                yield response
+            response = await self._send(method, url, cif, json)
+            try:
+                async with asyncio.timeout(CALL_SECONDS):
+                    yield response
+            finally:
+                await response.aclose()
         except (httpx.HTTPError, httpx.StreamError, TimeoutError) as error:
+            vault_away = isinstance(error, httpx.ConnectError)
             raise Deferred(
-                Sentence(
-                    "Legătura cu SPV s-a întrerupt. Încercăm din nou singuri.",
-                    "the connection to SPV broke; it is tried again without you",
-                ),
-                after_seconds=30,
-                reason="broken",
+                _DEFERRED["vault" if vault_away else "broken"],
+                after_seconds=_VAULT_AWAY_SECONDS if vault_away else 30,
+                reason="vault" if vault_away else "broken",
             ) from error
+
+    async def _send(self, method: str, url: str, cif: str, json: object) -> httpx.Response:
+        """Return the answer of a call that the vault let pass, its body not read yet.
+
+        ANAF's minute is waited out here: whoever waits keeps what it has done so
+        far, the pages of a list, and a refused call has cost nothing.
+        """
+        while True:
+            request = self._http.build_request(method, url, headers={"Arhivar-Cif": cif}, json=json)
+            async with asyncio.timeout(CALL_SECONDS):
+                response = await self._http.send(request, stream=True)
+            self.reached += 1
+            wait = _short_wait(response)
+            if wait is None:
+                break
+            await response.aclose()
+            await asyncio.sleep(wait)
+        try:
+            _raise_refusal(response)
+        except BaseException:
+            await response.aclose()
+            raise
+        return response
+
+
+class _Pages:
+    """The pages of one window, read once or more often, united.
+
+    ANAF's numbers are compared and never trusted: a page is asked for only
+    while there may be something on it.
+    """
+
+    def __init__(self) -> None:
+        self.entries: dict[str, spv.ListEntry] = {}  # by id, the nameless by all they say
+        self.cifs: tuple[str, ...] = ()
+        self.serial = ""
+        self.rounds = 0
+        self.begin_round()
+
+    def begin_round(self) -> None:
+        self.rounds += 1
+        self.last = 1  # the page up to which there may be something
+        self.rows = 0  # entries that the pages of this round held, repeated ones too
+        self.total = 0  # the most that was announced in this round
+        self._before = len(self.entries)
+
+    def add(self, answer: spv.MessageList, number: int) -> None:
+        """Take in a page."""
+        for entry in answer.entries:
+            key = entry.message_id or repr(sorted(entry.raw.items(), key=str))
+            self.entries.setdefault(key, entry)
+        self.rows += len(answer.entries)
+        self.cifs = self.cifs or answer.cifs
+        self.serial = self.serial or answer.serial
+        if answer.counted:
+            self.total = max(self.total, answer.total)
+            pages = max(answer.pages, -(-answer.total // PAGE))
+            # No page is empty, so there are never more pages than entries.
+            pages = min(pages, max(self.total, len(self.entries)), MAX_PAGES)
+        else:
+            # Nobody says how many there are: a full page may have another one behind it.
+            self.total = max(self.total, self.rows)
+            full = len(answer.entries) >= PAGE and number < MAX_PAGES
+            pages = number + 1 if full else number
+        self.last = max(self.last, pages)
+
+    def whole(self) -> bool:
+        """Tell whether everything that was announced has been read."""
+        if len(self.entries) >= self.total:
+            return True
+        # As many rows as announced, and again the same ones: ANAF counts what it repeats.
+        again = self.rounds > 1 and len(self.entries) == self._before
+        return again and self.rows >= self.total
+
+
+def _short_wait(response: httpx.Response) -> float | None:
+    """Return for how many seconds the vault holds the call up, when that is ANAF's minute."""
+    milliseconds = response.headers.get("Arhivar-Retry-Ms", "")
+    if response.headers.get("Arhivar-Reason") != "rate" or not milliseconds.isdecimal():
+        return None
+    seconds = int(milliseconds) / 1000
+    return seconds if seconds <= LONGEST_PAUSE else None
 
 
 def _raise_refusal(response: httpx.Response) -> None:
@@ -209,6 +317,14 @@ _DEFERRED = {
     "message-quota": Sentence(
         "S-a atins numărul zilnic de descărcări permis de ANAF pentru mesaj. Continuăm mâine.",
         "ANAF's daily number of downloads of this message is used up; it goes on tomorrow",
+    ),
+    "broken": Sentence(
+        "Legătura cu SPV s-a întrerupt. Încercăm din nou singuri.",
+        "the connection to SPV broke; it is tried again without you",
+    ),
+    "vault": Sentence(
+        "Seiful (arhivar-vault) nu răspunde. Încercăm din nou singuri.",
+        "the vault (arhivar-vault) does not answer; it is tried again without you",
     ),
     "unreachable": Sentence(
         "ANAF nu răspunde. Încercăm din nou singuri.",

@@ -29,7 +29,7 @@ async def test_an_answer_that_is_not_believed_is_noted_and_is_not_the_last_whole
 ) -> None:
     await listings.note(world.alfa, "12345674", NOW, Counts(7))
 
-    await listings.note(world.alfa, "12345674", LATER, Counts(missing=7), DOWN)
+    await listings.note(world.alfa, "12345674", LATER, Counts(missing=7), DOWN, whole=False)
 
     (found,) = await listings.of_client(world.alfa)
     assert (found.counts, found.done_at, found.problem) == (Counts(missing=7), NOW, DOWN)

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from appliance.store import engine, jobs, messages, verify
+from appliance.store import engine, jobs, messages, runs, verify
 from appliance.store.files import Archive
 from appliance.store.jobs import Job
 from appliance.store.messages import Message, MessageState
@@ -55,8 +55,10 @@ class Desk:
     def spooled(self) -> list[str]:
         return names(self.world.settings.spool_dir.iterdir())
 
-    async def listing(self) -> Job:
-        job = await jobs.insert("list", self.world.alfa_uid, datetime.now(UTC))
+    async def listing(self, *, priority: int = runs.PRIORITY) -> Job:
+        """List as if somebody had asked for it."""
+        at = datetime.now(UTC)
+        job = await jobs.insert("list", self.world.alfa_uid, at, priority=priority)
         await self.run("list")
         after = await jobs.get(job.id)
         assert after is not None

@@ -285,16 +285,6 @@ async def test_where_an_answer_to_a_list_leads(desk: Desk, answer: Answer, state
     assert sum((await messages.progress()).values()) == 0
 
 
-async def test_an_empty_list_forgets_nothing(desk: Desk) -> None:
-    desk.vault.offer("7001", package())
-    await desk.fetch()
-    desk.vault.entries.clear()
-
-    assert (await desk.listing()).state == "done"
-
-    assert (await messages.progress())[MessageState.ARCHIVED] == 1
-
-
 async def test_without_a_vault_everything_waits(desk: Desk) -> None:
     desk.vault.offer("7001", package())
     await desk.listing()
