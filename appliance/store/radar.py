@@ -15,11 +15,16 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from appliance.core.times import from_text, to_text
-from appliance.store.engine import fetch
+from appliance.store import alerts
+from appliance.store.engine import fetch, joined
 from appliance.store.messages import MessageState
 
 KEPT_BY_ANAF = timedelta(days=60)
+ALERT = "expiring"
+ALERT_DAYS = (14, 7, 3)
 UNFETCHED = (MessageState.QUEUED, MessageState.NOT_ALLOWED)
+
+_STATES = ", ".join(f"'{state.value}'" for state in UNFETCHED)
 
 
 @dataclass(frozen=True)
@@ -61,3 +66,39 @@ async def oldest(client_ids: Iterable[int], at: datetime) -> dict[int, Oldest]:
         created = from_text(row["dated_at"])
         found[row["client"]] = Oldest(row["client"], row["uid"], created, days_left(created, at))
     return found
+
+
+async def watch(at: datetime) -> int:
+    """Raise the alerts that are due, end those of what is fetched or lost; return how many rose.
+
+    Of a message's three alerts each is raised once, and of those that are due
+    together only the most urgent. Again, nothing happens.
+    """
+    forgotten = to_text(at - KEPT_BY_ANAF)
+    over = await fetch(
+        "SELECT DISTINCT alert.object FROM alert LEFT JOIN message ON message.uid = alert.object "
+        "WHERE alert.kind = ? AND alert.ended_at IS NULL AND (message.uid IS NULL "
+        f"OR message.state NOT IN ({_STATES}) OR message.dated_at <= ?)",
+        [ALERT, forgotten],
+    )
+    few, fewer, fewest = (
+        to_text(at - KEPT_BY_ANAF + timedelta(days=days + 1)) for days in ALERT_DAYS
+    )
+    due = await fetch(
+        "SELECT * FROM (SELECT uid, client, dated_at, CASE WHEN dated_at < ?1 THEN ?4 "
+        "WHEN dated_at < ?2 THEN ?5 ELSE ?6 END AS level "
+        "FROM message INDEXED BY message_any_client "
+        f"WHERE state IN ({_STATES}) AND dated_at < ?3 AND dated_at > ?7) AS soon "
+        "WHERE NOT EXISTS (SELECT 1 FROM alert WHERE alert.kind = ?8 AND alert.object = soon.uid "
+        "AND alert.level = soon.level AND alert.ended_at IS NULL) ORDER BY dated_at",
+        [fewest, fewer, few, *reversed(ALERT_DAYS), forgotten, ALERT],
+    )
+    if not over and not due:
+        return 0
+    raised = 0
+    async with joined():
+        for row in over:
+            await alerts.end(ALERT, row["object"], at)
+        for row in due:
+            raised += await alerts.raise_once(ALERT, row["uid"], row["level"], row["client"], at)
+    return raised
