@@ -2,7 +2,8 @@
 
     expiring   a message that ANAF soon forgets; its level is 14, 7 or 3 days left
     token      no authorisation reaches the client's SPV any more
-    listing    ANAF refuses the client's list: the right is gone
+    listing    ANAF refuses the client's list: the right is gone; or (about "client uid/CIF")
+               it suddenly lists next to nothing, or less than it announces
     outage     ANAF, or our own vault, does not answer
 
 An alert that is open is not raised again, by whatever process; one that ended

@@ -16,7 +16,7 @@ from appliance.core import cif as cifs
 from appliance.core import spv
 from appliance.core.errors import ArhivarError
 from appliance.core.sentence import Sentence
-from appliance.store import clients, jobs, listings, messages, runs
+from appliance.store import alerts, clients, jobs, listings, messages, runs
 from appliance.store.jobs import Job
 from appliance.store.listings import Counts
 from appliance.sync.context import Context
@@ -109,6 +109,11 @@ async def _list_cif(
         logger.warning("%s: %s", client_uid, problem)
     if doubt is not None and job.attempts <= len(_DOUBT_SECONDS):
         raise Deferred(doubt, after_seconds=_DOUBT_SECONDS[job.attempts - 1], reason=_DOUBT)
+    alerted = f"{client_uid}/{cif}"
+    if doubt is None:
+        await alerts.end("listing", alerted, at)
+    elif await alerts.raise_once("listing", alerted, 0, client_id, at):
+        logger.error("%s: reported: %s", client_uid, doubt)
     return counts, problem
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from appliance.core.times import BUCHAREST
-from appliance.store import clients, jobs, listings, messages, runs
+from appliance.store import alerts, clients, jobs, listings, messages, runs
 from appliance.store.jobs import Job
 from appliance.store.listings import Listing
 from appliance.store.messages import MessageState
@@ -274,6 +274,14 @@ async def test_a_list_that_suddenly_is_empty_changes_nothing_and_is_reported(des
     assert (found.counts.missing, found.done_at) == (3, before.done_at)
     assert found.problem is not None
     assert "niciunul din cele 3" in found.problem.ro
+    (alert,) = await alerts.open_for(desk.world.alfa)
+    assert (alert.kind, alert.object) == ("listing", f"{desk.world.alfa_uid}/{ALFA}")
+
+    desk.vault.answers[ALFA].clear()
+    await desk.listing()
+
+    assert await alerts.open_for(desk.world.alfa) == []
+    assert (await noted(desk)).problem is None
 
 
 async def test_one_empty_answer_among_others_is_only_asked_for_again(desk: Desk) -> None:
