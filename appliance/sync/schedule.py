@@ -15,7 +15,7 @@ from functools import partial
 
 from appliance.config import Settings
 from appliance.core.times import BUCHAREST
-from appliance.store import clients, decisions, jobs, radar, sessions, throttle, verify
+from appliance.store import clients, decisions, jobs, radar, runs, sessions, throttle, verify
 from appliance.store.files import Archive
 from appliance.store.verify import Problem
 
@@ -40,7 +40,12 @@ class Housekeeping:
 
         Whatever fails here is tried again the next time and does not stop the fetching.
         """
-        for work in (queue_due_lists(self._settings, at), radar.watch(at), self._tidy(at)):
+        for work in (
+            queue_due_lists(self._settings, at),
+            runs.finish_due(at),
+            radar.watch(at),
+            self._tidy(at),
+        ):
             try:
                 await work
             except Exception:
