@@ -72,6 +72,7 @@ __all__ = [
     "by_uid",
     "counts",
     "cursor_of",
+    "first_digest",
     "free_folder_name",
     "get",
     "last_step",

@@ -92,9 +92,9 @@ class Same:
 
     uid: str
     bytes_too: bool  # the same invoice byte for byte; else only the upload number is the same
-    document_id: int | None = None  # of a document whose row is there
+    id: int | None = None  # of its row
     message_id: int | None = None  # of the message that it came with
-    source: str = ""
+    source: str = ""  # of a document
 
 
 async def same(

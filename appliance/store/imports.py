@@ -86,6 +86,7 @@ class Item:
     client_id: int | None
     name: str
     about: About
+    depth: int  # in how many zips it lay
     state: ItemState
     upload_id: str
     same_as: str | None
@@ -100,6 +101,7 @@ class NewItem:
     name: str
     sha256: str = ""
     about: About = _NO_ABOUT
+    depth: int = 0
     client_id: int | None = None
     problem: Sentence | None = None  # it could not even be read: refused at once
 
@@ -153,8 +155,8 @@ async def add(run: Run, items: Sequence[NewItem], at: datetime) -> None:
         for item in items:
             client_id = item.client_id if item.client_id is not None else run.client_id
             made = await execute(
-                "INSERT INTO import_item (uid, run, client, name, sha256, about, state, problem, "
-                "settled_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (uid) DO NOTHING "
+                "INSERT INTO import_item (uid, run, client, name, sha256, about, depth, state, "
+                "problem, settled_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (uid) DO NOTHING "
                 "RETURNING uid",
                 [
                     item.uid,
@@ -163,6 +165,7 @@ async def add(run: Run, items: Sequence[NewItem], at: datetime) -> None:
                     shown(item.name),
                     item.sha256,
                     json.dumps(vars(item.about), ensure_ascii=False),
+                    item.depth,
                     ItemState.REFUSED if item.problem else ItemState.QUEUED,
                     item.problem.to_json() if item.problem else None,
                     to_text(at) if item.problem else None,
@@ -422,6 +425,7 @@ def _item(row: Row) -> Item:
         client_id=row["client"],
         name=row["name"],
         about=About(**json.loads(row["about"])),
+        depth=row["depth"],
         state=ItemState(row["state"]),
         upload_id=row["upload_id"] or "",
         same_as=row["same_as"],

@@ -20,7 +20,7 @@ from collections.abc import AsyncIterator, Collection, Iterable
 from contextlib import suppress
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import BinaryIO
+from typing import Protocol
 
 from appliance.core.errors import BadInput, Busy
 from appliance.core.sentence import Sentence
@@ -32,6 +32,12 @@ _CHUNK = 1024 * 1024
 _LEFT_BEHIND = timedelta(days=1)
 _MODE = 0o640  # sync is in the group of the directory
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+
+
+class Readable(Protocol):
+    """An open file, or what can be read like one."""
+
+    def read(self, size: int, /) -> bytes: ...
 
 
 class Spool:
@@ -46,7 +52,7 @@ class Spool:
     def signature_path(self, uid: str) -> Path:
         return self.root / f"{uid}.signature"
 
-    def put(self, uid: str, source: BinaryIO, limit: int, signature: bytes | None = None) -> str:
+    def put(self, uid: str, source: Readable, limit: int, signature: bytes | None = None) -> str:
         """Store what `source` gives, durably, and return its SHA-256.
 
         Again replaces it. Raises `BadInput` for more than `limit` bytes and

@@ -9,9 +9,11 @@ from pathlib import Path
 
 from appliance.core import anaf_zip
 from appliance.core.errors import ZipRefused
-from appliance.store import clients, documents, messages
+from appliance.store import clients, documents, duplicates, messages, notices
+from appliance.store.documents import NewDocument, first_digest
 from appliance.store.jobs import Job
 from appliance.store.messages import Message, MessageState
+from appliance.store.notices import NewNotice
 from appliance.sync import ingest
 from appliance.sync.context import Context
 from appliance.sync.spv import Deferred
@@ -77,5 +79,31 @@ async def _file(message: Message, data: bytes, context: Context, at: datetime) -
         await ingest.quarantine(planned, message, data, context.archive, at)
         logger.warning("message %s quarantined: it names another client", message.uid)
         return
+    if await _imported_before(planned.new, message, at):
+        logger.info("message %s is an import's", message.uid)
+        return
     await ingest.file(planned, message, context.archive, at)
     logger.info("message %s filed", message.uid)
+
+
+async def _imported_before(new: NewDocument | NewNotice, message: Message, at: datetime) -> bool:
+    """Settle the message with the document that an import brought, when it is the very same.
+
+    The same means the invoice byte for byte, at this client, with evidence as good
+    as this. Anything else is filed as well and shown as a duplicate. A document
+    that came with another message is never touched.
+    """
+    digest = first_digest([(file.role, file.sha256) for file in new.files])
+    if isinstance(new, NewDocument):
+        there = await duplicates.same(
+            message.client_id, digest, "", signature=new.signature_result, besides=message.uid
+        )
+        link = documents.link_message
+    else:
+        there = await duplicates.same_notice(message.client_id, digest, message.uid)
+        link = notices.link_message
+    if there is None or there.message_id is not None or there.source not in ("import", ""):
+        return False
+    assert there.id is not None
+    await link(there.id, message.uid, at)
+    return True

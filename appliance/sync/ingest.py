@@ -84,7 +84,7 @@ def plan(
         package = anaf_zip.read_zip(data)
     except ZipRefused as refused:
         return _unreadable(message, refused.sentence, data, None, _absent())
-    if (notice := _read_notice(message, data, package)) is not None:
+    if (notice := notice_of(message, data, package)) is not None:
         return notice
     verdict = verify(package.document, package.signature, pinned=pinned, at=_received(message))
     try:
@@ -96,7 +96,7 @@ def plan(
         return Quarantine(check.identifiers)
     warnings = [spv.CIF_WARNING] if check.result is CifResult.UNKNOWN else []
     kind = spv.kind_of(invoice, own, kind_of_message)
-    return _document(message, invoice, kind, warnings, data, package, verdict)
+    return document_of(message, invoice, kind, warnings, data, package, verdict)
 
 
 async def file(filing: Filing, message: Message, archive: Archive, at: datetime) -> None:
@@ -147,8 +147,11 @@ async def quarantine(
 # Notices
 
 
-def _read_notice(message: Message, data: bytes, package: Package) -> Filing | None:
-    """Return the notice that the message is, or None when it is no header of ANAF's."""
+def notice_of(message: Message, data: bytes | None, package: Package) -> Filing | None:
+    """Return the notice that the message is, or None when it is no header of ANAF's.
+
+    `data` is the zip that it came in, if there was one.
+    """
     try:
         namespace, root = spv.document_root(package.document)
     except DocumentRefused:
@@ -175,12 +178,19 @@ _NOTICE_LABELS = {
 
 
 def _notice(
-    message: Message, kind: str, text: str, data: bytes, package: Package, *, about: str = ""
+    message: Message,
+    kind: str,
+    text: str,
+    data: bytes | None,
+    package: Package,
+    *,
+    about: str = "",
 ) -> Filing:
     """Return a notice; `about` is the upload id of the invoice that it speaks of."""
     received = _received(message)
     files = _Files()
-    files.add("zip", "message.zip", "application/zip", data)
+    if data is not None:
+        files.add("zip", "message.zip", "application/zip", data)
     files.add("original", "message.xml", _XML, package.document, shown_suffix=".xml")
     if package.signature is not None:
         files.add(
@@ -209,15 +219,16 @@ def _notice(
 # Documents
 
 
-def _document(
+def document_of(
     message: Message,
     invoice: Invoice,
     kind: Kind,
     warnings: list[str],
-    data: bytes,
+    data: bytes | None,
     package: Package,
     verdict: Verdict,
 ) -> Filing:
+    """Return what an invoice that was read becomes; `data` is the zip it came in, if any."""
     partner = invoice.customer if kind is Kind.ISSUED else invoice.supplier
     currency = invoice.currency
     warnings += [oddity.code for oddity in invoice.oddities]
@@ -345,9 +356,10 @@ class _Files:
         )
 
 
-def _original_files(data: bytes, package: Package) -> _Files:
+def _original_files(data: bytes | None, package: Package) -> _Files:
     files = _Files()
-    files.add("zip", "message.zip", "application/zip", data)
+    if data is not None:
+        files.add("zip", "message.zip", "application/zip", data)
     files.add("invoice", "invoice.xml", _XML, package.document, shown_suffix=".xml")
     if package.signature is not None:
         files.add(
