@@ -322,6 +322,26 @@ def fetch(cif: str | None) -> int:
     return asyncio.run(fetch_and_watch(_settings_as("sync"), cif))
 
 
+@cli.command("import")
+@click.argument("path", type=click.Path(path_type=Path, exists=True))
+@click.option("--client", "cif", help="Only for the client with this CIF; without it each file's.")
+@click.option(
+    "--status",
+    type=click.Choice(["pending", "approved", "archived"]),
+    default="pending",
+    show_default=True,
+    help="What all of it comes in as; archived: recorded already, in the month of its date.",
+)
+def import_(path: Path, cif: str | None, status: str) -> int:
+    """Import a folder or zip of ANAF zips and XML of earlier tools, anaf-sync's too."""
+    from appliance.core.roles import Status
+    from appliance.sync.hand_in import import_and_watch
+
+    settings = _settings_as("sync")
+    chosen = Status(status)
+    return asyncio.run(import_and_watch(settings, path, cif, chosen, terminal_language()))
+
+
 @cli.command()
 @click.option("--deep", is_flag=True, help="Hash every byte of the archive again.")
 def check(deep: bool) -> int:

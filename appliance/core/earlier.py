@@ -70,15 +70,17 @@ def group(names: Iterable[str]) -> Grouped:
     (it holds the signature too), and is a part of its own when not, so that it is
     refused in words and not passed over.
     """
-    known = {name.casefold(): name for name in names}
+    # Looked up without regard to case; names that differ by case alone stay two.
+    everything = [(name.casefold(), name) for name in names]
+    known = dict(everything)
     zips, documents, alone, ignored = [], [], [], 0
     signed: dict[str, str] = {}
-    for key, name in known.items():
+    for key, name in everything:
         of = _signed_by(key)
         if of is not None and f"{of}.xml" in known:
             signed[f"{of}.xml"] = name
-    taken = {name.casefold() for name in signed.values()}
-    for key, name in known.items():
+    taken = set(signed.values())
+    for key, name in everything:
         stem, about = key[:-4], known.get(f"{key[:-4]}.json")
         if _is_noise(key):
             continue
@@ -90,7 +92,7 @@ def group(names: Iterable[str]) -> Grouped:
                 f"{key[:-5]}{end}" for end in (".zip", ".xml")
             }
             ignored += not (with_document and with_document & known.keys())
-        elif key in taken:
+        elif name in taken:
             continue
         elif (of := _signed_by(key)) is not None:
             if f"{of}.zip" in known:
