@@ -13,7 +13,7 @@ import secrets
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from urllib.parse import urlencode
 
@@ -22,6 +22,7 @@ import httpx
 from appliance.core import spv
 from appliance.core.errors import ArhivarError, Busy
 from appliance.core.sentence import Sentence
+from appliance.core.times import BUCHAREST
 from appliance.disk import fsync_directory
 
 WINDOW = timedelta(days=60)  # what ANAF keeps and lists
@@ -106,7 +107,7 @@ class SpvClient:
         skew: timedelta | None = None
         while True:
             start_margin, end_margin = margins.pop(0)
-            start, end = now - WINDOW + start_margin, now - end_margin
+            start, end = _oldest(now) + start_margin, now - end_margin
             try:
                 return replace(await self._read(cif, start, end), skew=skew)
             except spv.SpvFault as fault:
@@ -225,6 +226,16 @@ class SpvClient:
             await response.aclose()
             raise
         return response
+
+
+def _oldest(now: datetime) -> datetime:
+    """Return the start of the 60 days, by elapsed time and by the Romanian calendar.
+
+    ANAF prints and compares wall time; across a change of the clock the two are
+    an hour apart, and only the later one is refused by neither.
+    """
+    by_calendar = now.astimezone(BUCHAREST) - WINDOW  # the same hour, whatever its offset
+    return max(now - WINDOW, by_calendar.astimezone(UTC))
 
 
 class _Pages:
