@@ -21,7 +21,7 @@ from datetime import datetime, timedelta
 
 from appliance.core.sentence import Sentence
 from appliance.core.times import from_text, to_text
-from appliance.store.engine import Row, execute, execute_many, fetch, joined
+from appliance.store.engine import Row, execute, execute_many, fetch, fetch_now, joined
 
 DONE_KEPT = timedelta(days=7)
 # Nobody leases for longer, and nothing waits longer than for a Romanian midnight: what
@@ -59,15 +59,20 @@ async def insert(
     client_id: int | None = None,
     priority: int = 0,
     delay: float = 0,
+    turn: int | None = None,
 ) -> Job:
     """Ask for the work and return its job: the open one when somebody already asked.
 
-    An open job takes the higher of both priorities and the earlier of both
+    `turn` is for a kind whose order is its own, and not one client after the
+    other (`store.pdfs`). An open job takes the higher of both priorities and the earlier of both
     times, so that what a person waits for overtakes what can wait.
     """
     due = to_text(at + timedelta(seconds=delay))
     async with joined():
-        turn = 0 if delay > 0 else await _turn(kind, priority, client_id)
+        if delay > 0:
+            turn = 0
+        elif turn is None:
+            turn = await _turn(kind, priority, client_id)
         rows = await execute(
             "INSERT INTO job (kind, object_uid, client, state, priority, turn, deferred, "
             "next_attempt_at, created_at) VALUES (?, ?, ?, 'queued', ?, ?, ?, ?, ?) "
@@ -219,9 +224,10 @@ async def retry(
     """Give the job back, to be tried again after so long; `problem` says why it waits."""
     async with joined():
         await execute(
-            "UPDATE job SET state = 'queued', deferred = 1, turn = 0, lease_until = NULL, "
+            "UPDATE job SET state = 'queued', deferred = ?, turn = 0, lease_until = NULL, "
             "next_attempt_at = ?, problem = ? WHERE id = ? AND state IN ('queued', 'leased')",
             [
+                int(after_seconds > 0),
                 to_text(at + timedelta(seconds=after_seconds)),
                 problem.to_json() if problem else None,
                 job_id,
@@ -229,17 +235,27 @@ async def retry(
         )
 
 
-async def give_back(job_id: int, at: datetime, *, until: datetime | None = None) -> None:
-    """Give back a job that was leased but never begun; the attempt does not count.
+async def give_back(
+    job_id: int, at: datetime, *, until: datetime | None = None, problem: Sentence | None = None
+) -> None:
+    """Give back a job that was leased but not attempted; the attempt does not count.
 
     It keeps its turn, or waits until the moment that is given.
     """
+    waits = int(until is not None)
     async with joined():
         await execute(
             "UPDATE job SET state = 'queued', lease_until = NULL, next_attempt_at = ?, "
             "deferred = ?, turn = CASE WHEN ? THEN 0 ELSE turn END, "
-            "attempts = MAX(attempts - 1, 0) WHERE id = ? AND state = 'leased'",
-            [to_text(until or at), int(until is not None), int(until is not None), job_id],
+            "problem = COALESCE(?, problem), attempts = MAX(attempts - 1, 0) "
+            "WHERE id = ? AND state = 'leased'",
+            [
+                to_text(until or at),
+                waits,
+                waits,
+                problem.to_json() if problem else None,
+                job_id,
+            ],
         )
 
 
@@ -248,17 +264,42 @@ async def hold(
 ) -> int:
     """Let all queued jobs of the client wait for so long, and return how many.
 
-    For what stops a whole client: one refusal says it for all of them.
+    For what stops a whole client: one refusal speaks for all of them. `release`
+    ends it before its time.
     """
     until = to_text(at + timedelta(seconds=after_seconds))
     async with joined():
         rows = await execute(
-            "UPDATE job SET deferred = 1, turn = 0, next_attempt_at = ?, problem = ? "
+            "UPDATE job SET deferred = 1, turn = -1, next_attempt_at = ?, problem = ? "
             "WHERE state = 'queued' AND deferred = 0 AND client = ? "
             "AND kind IN (SELECT value FROM json_each(?)) RETURNING id",
             [until, problem.to_json(), client_id, json.dumps(list(kinds))],
         )
     return len(rows)
+
+
+def held(job: Job) -> tuple[datetime, Sentence | None] | None:
+    """Return until when and why the client's jobs of this kind and priority are held, if so."""
+    rows = fetch_now(
+        "SELECT next_attempt_at, problem FROM job WHERE state = 'queued' AND client = ? "
+        "AND kind = ? AND priority = ? AND turn = -1 LIMIT 1",
+        [job.client_id, job.kind, job.priority],
+    )
+    if not rows:
+        return None
+    problem = rows[0]["problem"]
+    return from_text(rows[0]["next_attempt_at"]), Sentence.from_json(problem) if problem else None
+
+
+async def release(client_id: int, at: datetime) -> None:
+    """Make due what `hold` holds of the client; whatever waits for another reason goes on."""
+    held = "state = 'queued' AND deferred = 1 AND turn = -1 AND client = ?"
+    if await fetch(f"SELECT 1 FROM job WHERE {held} LIMIT 1", [client_id]):
+        async with joined():
+            await execute(
+                f"UPDATE job SET turn = 0, next_attempt_at = ?, problem = NULL WHERE {held}",
+                [to_text(at), client_id],
+            )
 
 
 async def hurry(client_id: int, kinds: Sequence[str], at: datetime, *, priority: int = 0) -> None:

@@ -92,6 +92,14 @@ async def _run(job: Job, context: Context) -> None:
 async def _may_call(job: Job, context: Context, at: datetime) -> bool:
     """Tell whether the job may begin; when not it is given back."""
     until = context.paused_until if at < context.paused_until else None
+    held = jobs.held(job)
+    if held is not None and at < held[0]:
+        # It was leased a moment before all the others were held.
+        async with transaction():
+            await jobs.give_back(job.id, at)
+            seconds = (held[0] - at).total_seconds()
+            await jobs.hold(job.client_id or 0, [job.kind], at, seconds, held[1] or _HELD)
+        return False
     for host in outages.HOSTS:
         if until is None and not await outages.claim(host, at):
             outage = await outages.current(host)
@@ -143,6 +151,10 @@ async def _do(job: Job, context: Context, at: datetime) -> None:
         await _later(job, min(_LONGEST_RETRY * 2 ** min(job.attempts - 1, 7), _DAY), sentence)
 
 
+_HELD = Sentence(
+    "Mesajele firmei așteaptă până când SPV poate fi citit din nou.",
+    "the client's messages wait until its SPV can be read again",
+)
 _OUR_BUG = Sentence(
     "O eroare a programului a întrerupt lucrul la acest document; nimic nu s-a pierdut, încercăm "
     "din nou. Administratorul găsește detalii în jurnalul sync.",
@@ -162,7 +174,11 @@ async def _defer(job: Job, context: Context, deferred: Deferred) -> None:
     if deferred.reason == "vault":
         # Asking costs nothing; nothing has been attempted at ANAF.
         await _no_answer("vault", job, deferred.sentence)
-        await jobs.give_back(job.id, at, until=at + timedelta(seconds=deferred.after_seconds))
+        until = at + timedelta(seconds=deferred.after_seconds)
+        async with transaction():
+            await jobs.give_back(job.id, at, until=until, problem=deferred.sentence)
+            if job.kind == "message":
+                await messages.explain(job.object_uid, deferred.sentence)
         return
     wait: float = deferred.after_seconds
     if deferred.reason in ("unreachable", "broken"):
@@ -228,14 +244,16 @@ async def _stop_client(job: Job, alert: str, sentence: Sentence) -> None:
     """
     at = datetime.now(UTC)
     client_id, client_uid = await _client_of(job)
+    identifiers = await clients.identifiers(client_id)
+    only_number = sum(cifs.scheme(value) == "cui" for value in identifiers) == 1
     async with transaction():
         if alert == "listing":
             # Asked anew by the next night's listing, or when somebody asks to fetch.
             await jobs.park(job.id, at, sentence)
         else:
-            await _later(job, _NOT_LINKED_RETRY, sentence)
-        identifiers = await clients.identifiers(client_id)
-        if sum(cifs.scheme(value) == "cui" for value in identifiers) == 1:
+            own = job.kind == "message" and only_number  # then it is held with the others
+            await _later(job, 0 if own else _NOT_LINKED_RETRY, sentence)
+        if only_number:
             wait = _DAY if alert == "listing" else _NOT_LINKED_RETRY
             await jobs.hold(client_id, ["message"], at, wait, sentence)
         first = await alerts.raise_once(alert, client_uid, 0, client_id, at)
