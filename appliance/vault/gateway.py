@@ -9,9 +9,9 @@
 Each GET carries `Arhivar-Cif`, a CIF that a person gave to a grant; `cif=` must
 be the same. The vault answers itself, with `Arhivar-Reason`: 403 unmapped,
 cif-mismatch or refused; 429 rate, list-quota or message-quota, with
-Retry-After; 503 needs-authorisation, or busy with Retry-After when the disk takes
-no more; 502 unreachable. Everything else is ANAF's answer as it came, of its
-headers only those listed here.
+Retry-After and, to the millisecond, Arhivar-Retry-Ms; 503 needs-authorisation,
+or busy with Retry-After when the disk takes no more; 502 unreachable. Everything
+else is ANAF's answer as it came, of its headers only those listed here.
 """
 
 from __future__ import annotations
@@ -20,7 +20,9 @@ import logging
 import re
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
+from email.utils import parsedate_to_datetime
+from math import ceil
 from urllib.parse import parse_qsl, urlencode
 
 import httpx
@@ -48,7 +50,8 @@ _PASSED_ON = (
 _VALUE = re.compile(r"[A-Za-z0-9]{1,20}")
 _CIF = re.compile(r"[0-9]{2,13}")
 _TIMEOUT = httpx.Timeout(60, connect=10, pool=60)
-_PAUSE_SECONDS = 15  # ANAF's 429 is not known to say how long
+# ANAF's 429 is not known to say how long; doubled each time that it says it again.
+_PAUSE_SECONDS = 15
 
 
 @dataclass(frozen=True)
@@ -105,6 +108,8 @@ class Gateway:
         self._http = http
         self._now = now
         self._noted: tuple[str, set[str]] = ("", set())
+        self._refusals = 0  # of ANAF for too many calls, one after the other
+        self._paused_until = datetime.min.replace(tzinfo=UTC)
 
     async def __call__(self, request: Request) -> Answer:
         at = self._now()
@@ -120,6 +125,7 @@ class Gateway:
                 429,
                 error.sentence,
                 Retry_After=str(error.retry_after),
+                Arhivar_Retry_Ms=str(error.retry_ms),
                 Arhivar_Reason=error.reason,
             )
         except (NeedsAuthorisation, TokenRefused, SealBroken) as error:
@@ -196,23 +202,42 @@ class Gateway:
 
     async def _pass(self, target: Target, at: datetime) -> Answer:
         grant, access = await self._access(target.cif, at)
+        # Read anew: a token may have been fetched meanwhile, and the minute is counted exactly.
+        at = self._now()
         self._limits.take(target.call, at=at)
         response = await self._send(target.url, access, target.call, at)
         if response.status_code == 401:
             other = await self._after_refusal(grant, access, response, at)
             if other is not None:
                 await response.aclose()
-                self._limits.take(None, at=at)
+                self._limits.take(None, at=self._now())
                 access = other
                 response = await self._send(target.url, access, None, at)
         self._grants.used(grant, at=at)
         headers = {name: response.headers[name] for name in _PASSED_ON if name in response.headers}
         if response.status_code == 429:
-            asked = response.headers.get("retry-after", "")
-            wait = int(asked) if asked.isascii() and asked.isdigit() else _PAUSE_SECONDS
-            headers["retry-after"] = str(self._limits.pause(wait, at=at))
+            seconds = self._pause(response.headers.get("retry-after", ""), self._now())
+            # Turned away at the door: no download of this message has been made.
+            self._limits.give_back(target.call, at=at)
+            headers["retry-after"] = str(seconds)
+            headers["arhivar-retry-ms"] = str(seconds * 1000)
             headers["arhivar-reason"] = "rate"
+        else:
+            self._refusals = 0
         return Answer(response.status_code, _stream(response, access.token), headers)
+
+    def _pause(self, asked: str, at: datetime) -> int:
+        """Hold every call for as long as ANAF asks, or longer each time; return the seconds."""
+        wait = _retry_after(asked, at)
+        if wait is None:
+            wait = _PAUSE_SECONDS * 2 ** min(self._refusals, 5)
+        # Those that were on their way together are one refusal.
+        if at >= self._paused_until:
+            self._refusals += 1
+        seconds = self._limits.pause(wait, at=at)
+        self._paused_until = at + timedelta(seconds=seconds)
+        log.warning("ANAF answered 429: no call for %d s", seconds)
+        return seconds
 
     async def _access(self, cif: str, at: datetime) -> tuple[str, Access]:
         grants = self._grants.for_cif(cif)
@@ -283,6 +308,19 @@ class Gateway:
             at=at,
         )
         log.warning("refused (%s) for uid %d", reason, request.peer_uid)
+
+
+def _retry_after(text: str, at: datetime) -> int | None:
+    """Return the seconds that Retry-After asks for, as a number or as a date; None for neither."""
+    if text.isascii() and text.isdigit():
+        return int(text)
+    try:
+        moment = parsedate_to_datetime(text)
+    except ValueError:
+        return None
+    if moment.tzinfo is None:
+        return None
+    return max(1, ceil((moment - at).total_seconds()))
 
 
 async def _stream(response: httpx.Response, token: Secret) -> AsyncIterator[bytes]:

@@ -67,8 +67,11 @@ class World:
         return uid
 
     async def list(self) -> Answer:
-        path = "/prod/FCTEL/rest/listaMesajeFactura"
-        request = Request("GET", path, f"zile=60&cif={CIF}", {"arhivar-cif": CIF}, b"", 0)
+        return await self.call("listaMesajeFactura", f"zile=60&cif={CIF}")
+
+    async def call(self, resource: str, query: str) -> Answer:
+        path = f"/prod/FCTEL/rest/{resource}"
+        request = Request("GET", path, query, {"arhivar-cif": CIF}, b"", 0)
         answer = await self.gateway(request)
         if not isinstance(answer.body, bytes):
             async for _ in answer.body:

@@ -8,6 +8,7 @@ import json
 import signal
 import sqlite3
 from collections.abc import AsyncIterator
+from datetime import timedelta
 from pathlib import Path
 
 import httpx
@@ -18,7 +19,7 @@ from hypothesis import strategies as st
 from appliance.vault.gateway import _stream
 from appliance.vault.secret import Secret
 from tests.support.anaf import Anaf
-from tests.support.vault import VaultProcess
+from tests.support.vault import VaultProcess, World
 
 BASE = "/prod/FCTEL/rest"
 CIF = "12345674"
@@ -253,7 +254,8 @@ async def test_the_minute_is_counted_across_a_kill(vault: VaultProcess, anaf: An
     assert (await vault.list(CIF)).status_code == 200
     answer = await vault.list(CIF)
     assert (answer.status_code, answer.headers["Arhivar-Reason"]) == (429, "rate")
-    assert 1 <= int(answer.headers["Retry-After"]) <= 60
+    assert 1 <= int(answer.headers["Retry-After"]) <= 61
+    assert 0 < int(answer.headers["Arhivar-Retry-Ms"]) <= 61_000
     assert len(anaf.calls) == 3
 
 
@@ -268,6 +270,48 @@ async def test_after_anafs_own_429_nobody_calls_until_it_is_over(
     anaf.api_status = 200
     assert (await vault.list(CIF)).status_code == 429
     assert len(anaf.calls) == 1
+
+
+async def test_a_429_that_says_nothing_is_waited_out_longer_each_time_and_spends_no_download(
+    tmp_path: Path, anaf: Anaf
+) -> None:
+    world = World(tmp_path, anaf)
+    await world.authorise()
+    anaf.api_status = 429
+    asked = []
+    for _ in range(12):
+        answer = await world.call("descarcare", "id=7")
+        asked.append(int(answer.headers["retry-after"]))
+        assert answer.headers["arhivar-retry-ms"] == f"{asked[-1]}000"
+        world.now += timedelta(seconds=asked[-1])
+    assert asked[:7] == [15, 30, 60, 120, 240, 300, 300]
+
+    anaf.api_status = 200
+    assert (await world.call("descarcare", "id=7")).status == 200
+    anaf.api_status = 429
+    assert (await world.call("descarcare", "id=7")).headers["retry-after"] == "15"
+    await world.http.aclose()
+
+
+@pytest.mark.parametrize(
+    ("said", "seconds"),
+    [
+        ("40", "40"),
+        ("Tue, 24 Nov 2026 12:00:40 GMT", "40"),
+        ("Tue, 24 Nov 2026 11:00:00 GMT", "1"),
+        ("soon", "15"),
+        ("99999999", "300"),
+    ],
+)
+async def test_retry_after_is_read_as_seconds_or_as_a_date(
+    tmp_path: Path, anaf: Anaf, said: str, seconds: str
+) -> None:
+    world = World(tmp_path, anaf)
+    await world.authorise()
+    anaf.api_status, anaf.api_headers = 429, [(b"retry-after", said.encode())]
+
+    assert (await world.list()).headers["retry-after"] == seconds
+    await world.http.aclose()
 
 
 async def test_when_anaf_is_away_the_answer_is_502_and_the_download_is_not_counted(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import heapq
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 
@@ -11,7 +12,7 @@ from hypothesis import strategies as st
 
 from appliance.vault import keys
 from appliance.vault.database import Database
-from appliance.vault.limits import A_DAY, Call, Kind, Limits, TooManyCalls
+from appliance.vault.limits import A_DAY, WINDOW_MS, Call, Kind, Limits, TooManyCalls
 
 NOON = datetime(2026, 11, 24, 12, 0, tzinfo=UTC)
 
@@ -44,10 +45,60 @@ def test_a_thousand_calls_a_minute_and_the_next_when_the_oldest_is_a_minute_old(
         limits.take(None, at=NOON + timedelta(milliseconds=10 * number))
     with pytest.raises(TooManyCalls) as caught:
         limits.take(None, at=NOON + timedelta(seconds=10))
-    assert (caught.value.reason, caught.value.retry_after) == ("rate", 50)
+    assert (caught.value.reason, caught.value.retry_ms) == ("rate", WINDOW_MS - 10_000)
     with pytest.raises(TooManyCalls):
-        limits.take(None, at=NOON + timedelta(milliseconds=59_999))
-    limits.take(None, at=NOON + timedelta(seconds=60))
+        limits.take(None, at=NOON + timedelta(milliseconds=WINDOW_MS - 1))
+    limits.take(None, at=NOON + timedelta(milliseconds=WINDOW_MS))
+
+
+def test_those_who_wait_are_told_a_place_each_and_come_back_one_by_one(
+    database: Database,
+) -> None:
+    limits = Limits(database, 10)
+    for number in range(10):
+        limits.take(None, at=NOON + timedelta(milliseconds=100 * number))
+    at, told = NOON + timedelta(seconds=5), []
+    for _ in range(4):
+        with pytest.raises(TooManyCalls) as caught:
+            limits.take(None, at=at)
+        told.append(caught.value.retry_ms)
+
+    assert told == [WINDOW_MS - 5000 + 100 * number for number in range(4)]
+    for wait in told:
+        limits.take(None, at=at + timedelta(milliseconds=wait))
+
+
+def test_a_place_that_nobody_comes_for_is_not_kept_free(database: Database) -> None:
+    limits = Limits(database, 1)
+    limits.take(None, at=NOON)
+    for _ in range(50):
+        with pytest.raises(TooManyCalls):
+            limits.take(None, at=NOON + timedelta(seconds=1))
+
+    limits.take(None, at=NOON + timedelta(milliseconds=WINDOW_MS))
+
+
+@given(
+    waiters=st.integers(min_value=2, max_value=12),
+    latency=st.integers(min_value=0, max_value=300),
+)
+@settings(max_examples=15, deadline=None)
+def test_who_comes_back_when_told_reaches_the_ceiling(
+    database: Database, waiters: int, latency: int
+) -> None:
+    _empty(database)
+    limits, made = Limits(database, 60), []
+    due = [(0, who) for who in range(waiters)]
+    while len(made) < 60 * 6:
+        now, who = heapq.heappop(due)
+        try:
+            limits.take(None, at=NOON + timedelta(milliseconds=now))
+            made.append(now)
+            heapq.heappush(due, (now + latency, who))
+        except TooManyCalls as refusal:
+            heapq.heappush(due, (now + refusal.retry_ms + 2, who))
+    # The last call would be in the sixth window: 60 calls in each but the first burst.
+    assert made[-1] <= 5 * WINDOW_MS * 1.012 + 60 * latency
 
 
 @given(gaps=st.lists(st.integers(min_value=0, max_value=30_000), min_size=1, max_size=60))
@@ -121,7 +172,8 @@ def test_a_refused_call_is_not_counted_anywhere(database: Database) -> None:
         with pytest.raises(TooManyCalls):
             limits.take(Call(Kind.DOWNLOAD, "2"), at=NOON)
     for minute in range(1, 11):
-        limits.take(Call(Kind.DOWNLOAD, "2"), at=NOON + timedelta(minutes=minute))
+        later = NOON + timedelta(milliseconds=minute * WINDOW_MS)
+        limits.take(Call(Kind.DOWNLOAD, "2"), at=later)
 
 
 def test_what_was_not_sent_is_given_back(database: Database) -> None:
@@ -151,7 +203,7 @@ def test_a_clock_that_was_wrong_by_a_year_holds_calls_up_for_a_minute_at_most(
         limits.take(None, at=wrong + timedelta(minutes=2))
     with pytest.raises(TooManyCalls):
         limits.take(None, at=NOON)
-    limits.take(None, at=NOON + timedelta(seconds=60))
+    limits.take(None, at=NOON + timedelta(milliseconds=WINDOW_MS))
 
 
 def test_anafs_own_refusal_pauses_everything_and_never_for_hours(database: Database) -> None:
