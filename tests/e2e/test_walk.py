@@ -5,15 +5,15 @@ from __future__ import annotations
 import json
 import os
 import signal
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import quote
 
 import pytest
 
+from tests.e2e.test_killed import archived_by_message
 from tests.support.browser import chromium, log_in
-from tests.support.demo import PROCESSES, Demo, until
+from tests.support.demo import PROCESSES, Demo
 
 INVOICES = 60
 
@@ -112,66 +112,6 @@ def test_moving_a_folder_to_respinse_rejects_it_and_the_portal_says_pe_disc(demo
         page.get_by_text("mutat pe disc").first.wait_for()
 
 
-def test_killed_in_the_middle_of_everything_it_loses_and_doubles_nothing(
-    tmp_path: Path,
-) -> None:
-    """`kill -9` to each process in turn, twice round, while it fetches and while people approve."""
-    demo = Demo(tmp_path / "data", invoices=INVOICES)
-    try:
-        demo.start()
-        folder = _client_folder(demo, "ana")
-        stop = threading.Event()
-        approved: list[str] = []
-
-        def approve() -> None:
-            """Move whatever is pending, and note only what the server confirmed."""
-            while not stop.wait(0.2):
-                try:
-                    with demo.drive("ana") as drive:
-                        for name in demo.folders("ana", f"{folder}/De aprobat")[:2]:
-                            answer = drive.request(
-                                "MOVE",
-                                "/" + quote(f"{folder}/De aprobat/{name}"),
-                                headers={"Destination": "/" + quote(f"{folder}/Aprobate/{name}")},
-                            )
-                            if answer.status_code == 201:
-                                approved.append(name)
-                except Exception:  # the drive is being killed: that is the point
-                    continue
-
-        worker = threading.Thread(target=approve)
-        worker.start()
-        for name in (*PROCESSES, *PROCESSES):
-            demo.kill(name)
-        until("an approval after the kills", lambda: approved, 60)
-        stop.set()
-        worker.join(60)
-        demo.settled(seconds=180)
-
-        assert demo.arhivar("check", "--deep").stdout == "rows and files agree\n"
-        assert demo.arhivar("audit", "verify").returncode == 0
-        kept = demo.folders("ana", f"{folder}/Aprobate")
-        assert set(approved) <= set(kept)
-        assert len(kept) == len(set(kept))
-        counted = _archived_by_message(demo)
-        assert counted
-        assert set(counted.values()) == {1}
-        assert not list((demo.data / "spool").iterdir())
-        assert demo.stop() == 0
-    finally:
-        demo.kill_everything()
-
-
-def _archived_by_message(demo: Demo) -> dict[tuple[str, str], int]:
-    """How often each message of each client is in the archive."""
-    counted: dict[tuple[str, str], int] = {}
-    for path in (demo.data / "archive").glob("*/*/*/*/manifest.json"):
-        manifest = json.loads(path.read_text())
-        key = (manifest["client"]["uid"], manifest["message"]["message_id"])
-        counted[key] = counted.get(key, 0) + 1
-    return counted
-
-
 def test_ctrl_c_ends_everything_and_the_same_directory_goes_on_where_it_was(
     demo: Demo,
 ) -> None:
@@ -182,7 +122,7 @@ def test_ctrl_c_ends_everything_and_the_same_directory_goes_on_where_it_was(
         for place in ("De aprobat", "Aprobate", "Respinse")
     }
     logins = demo.info["logins"]
-    messages = _archived_by_message(demo)
+    messages = archived_by_message(demo)
     pids = [pid for name in PROCESSES for pid in demo.pids(name)]
 
     assert demo.stop() == 0
@@ -198,7 +138,7 @@ def test_ctrl_c_ends_everything_and_the_same_directory_goes_on_where_it_was(
     }
     assert after == before
     assert demo.info["logins"] == logins
-    assert _archived_by_message(demo) == messages
+    assert archived_by_message(demo) == messages
     assert demo.arhivar("check").returncode == 0
 
 

@@ -15,6 +15,8 @@ from typing import Any
 
 import httpx
 
+from appliance import config
+
 PROCESSES = ("simulator", "vault", "sync", "web", "dav")
 
 
@@ -23,6 +25,11 @@ def free_port() -> int:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
         return port
+
+
+def _answers(family: int, address: tuple[str, int] | str) -> bool:
+    with socket.socket(family) as probe:
+        return probe.connect_ex(address) == 0
 
 
 def until(what: str, condition: Callable[[], Any], seconds: float = 60) -> Any:
@@ -128,11 +135,26 @@ class Demo:
         return found
 
     def kill(self, name: str) -> None:
-        """`kill -9` one process; the demo starts it again."""
+        """`kill -9` one process and wait until the demo has started it again."""
+        self.risen(name, self.strike(name))
+
+    def strike(self, name: str) -> list[int]:
+        """`kill -9` one process; return what ran."""
         before = self.pids(name)
         for pid in before:
             os.kill(pid, signal.SIGKILL)
+        return before
+
+    def risen(self, name: str, before: list[int]) -> None:
+        """Return when another process has taken the place of those, and answers."""
         until(f"{name} again", lambda: set(self.pids(name)) - set(before), 30)
+        ports = {"web": "portal", "dav": "drive", "simulator": "spv"}
+        if name in ports:
+            address = ("127.0.0.1", self._ports[ports[name]])
+            until(f"{name} answers again", lambda: _answers(socket.AF_INET, address), 30)
+        elif name == "vault":
+            path = str(config.load(self.data / "arhivar.toml").enrol_socket)
+            until("the vault answers again", lambda: _answers(socket.AF_UNIX, path), 30)
 
     def arhivar(self, *arguments: str, seconds: float = 120) -> subprocess.CompletedProcess[str]:
         """Run the command on this demo's configuration."""
