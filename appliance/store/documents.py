@@ -28,6 +28,7 @@ from appliance.store.incoming import (
     archive_month,
     first_digest,
     free_folder_name,
+    kept_elsewhere,
     link_message,
 )
 from appliance.store.lists import ClientCounts, Page, Waiting, counts, cursor_of, page, position
@@ -75,6 +76,7 @@ __all__ = [
     "first_digest",
     "free_folder_name",
     "get",
+    "kept_elsewhere",
     "last_step",
     "link_message",
     "page",

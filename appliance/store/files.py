@@ -105,6 +105,22 @@ class Archive:
         folder = Folder(client_uid, month, uid)
         return self._write_folder(str(folder), files, manifest)
 
+    def withdraw(self, client_uid: str, month: str, uid: str) -> None:
+        """Take back a folder that no row has ever promised; again, or of none, does nothing.
+
+        For whoever finds, between the folder and its rows, that somebody else
+        stored the same. It is whole or gone, also after a crash.
+        """
+        folder = Folder(client_uid, month, uid)
+        place = self._path(f"{client_uid}/{month}")
+        temporary = place / _temporary(uid)
+        try:
+            self._path(str(folder)).rename(temporary)
+        except FileNotFoundError:
+            return
+        fsync_directory(place)
+        _discard(temporary)
+
     def quarantine(self, message_uid: str, data: bytes, manifest: Mapping[str, object]) -> None:
         """Keep the zip of a message that belongs to another client than the one asked for.
 

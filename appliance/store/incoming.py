@@ -125,6 +125,18 @@ async def add_file(document_uid: str, file: NewFile, *, at: datetime) -> None:
         await _add_files(rows[0]["id"], rows[0]["folder_name"], [file], at)
 
 
+async def kept_elsewhere(message_uid: str) -> bool:
+    """Tell whether the message is settled with a document or notice that an import brought."""
+    rows = await fetch(
+        "SELECT 1 FROM message JOIN document ON document.message = message.id "
+        "WHERE message.uid = ? AND document.uid <> message.uid UNION ALL "
+        "SELECT 1 FROM message JOIN notice ON notice.message = message.id "
+        "WHERE message.uid = ? AND notice.uid <> message.uid",
+        [message_uid, message_uid],
+    )
+    return bool(rows)
+
+
 async def link_message(document_id: int, message_uid: str, at: datetime) -> None:
     """Settle a message as archived: its document was imported before, with the same bytes.
 

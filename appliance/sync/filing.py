@@ -9,11 +9,9 @@ from pathlib import Path
 
 from appliance.core import anaf_zip
 from appliance.core.errors import ZipRefused
-from appliance.store import clients, documents, duplicates, messages, notices
-from appliance.store.documents import NewDocument, first_digest
+from appliance.store import certificates, clients, documents, messages
 from appliance.store.jobs import Job
 from appliance.store.messages import Message, MessageState
-from appliance.store.notices import NewNotice
 from appliance.sync import ingest
 from appliance.sync.context import Context
 from appliance.sync.spv import Deferred
@@ -31,6 +29,10 @@ async def file_message(job: Job, context: Context, at: datetime) -> None:
     if message.state is MessageState.QUEUED:
         data = await _zip_of(message, context)
         await _file(message, data, context, at)
+    if await documents.kept_elsewhere(message.uid):
+        # An import brought the same while this one's folder was on its way.
+        month = documents.archive_month(message.listed_at)
+        await asyncio.to_thread(context.archive.withdraw, message.client_uid, month, message.uid)
     # Only now: everything that the zip was good for is in the archive.
     for path in (spool / f"{message.uid}.zip", *_broken(spool, message)):
         path.unlink(missing_ok=True)
@@ -72,38 +74,16 @@ def _broken(spool: Path, message: Message) -> list[Path]:
 async def _file(message: Message, data: bytes, context: Context, at: datetime) -> None:
     everyone = await clients.all_identifiers()
     own = frozenset(value for value, owner in everyone.items() if owner == message.client_id)
+    pinned = await certificates.trusted(context.pinned)
     planned = await asyncio.to_thread(
-        ingest.plan, message, data, own=own, others=frozenset(everyone) - own, pinned=context.pinned
+        ingest.plan, message, data, own=own, others=frozenset(everyone) - own, pinned=pinned
     )
     if isinstance(planned, ingest.Quarantine):
         await ingest.quarantine(planned, message, data, context.archive, at)
         logger.warning("message %s quarantined: it names another client", message.uid)
         return
-    if await _imported_before(planned.new, message, at):
+    if await ingest.imported_before(planned.new, message, at):
         logger.info("message %s is an import's", message.uid)
         return
     await ingest.file(planned, message, context.archive, at)
     logger.info("message %s filed", message.uid)
-
-
-async def _imported_before(new: NewDocument | NewNotice, message: Message, at: datetime) -> bool:
-    """Settle the message with the document that an import brought, when it is the very same.
-
-    The same means the invoice byte for byte, at this client, with evidence as good
-    as this. Anything else is filed as well and shown as a duplicate. A document
-    that came with another message is never touched.
-    """
-    digest = first_digest([(file.role, file.sha256) for file in new.files])
-    if isinstance(new, NewDocument):
-        there = await duplicates.same(
-            message.client_id, digest, "", signature=new.signature_result, besides=message.uid
-        )
-        link = documents.link_message
-    else:
-        there = await duplicates.same_notice(message.client_id, digest, message.uid)
-        link = notices.link_message
-    if there is None or there.message_id is not None or there.source not in ("import", ""):
-        return False
-    assert there.id is not None
-    await link(there.id, message.uid, at)
-    return True

@@ -15,9 +15,8 @@ invoice it is. What differs: there is no message, so
 
 Nothing is quarantined. Every item ends archived, a notice, a duplicate or refused,
 also when the process is killed anywhere: the claim comes before the folder, the
-folder before the rows, and the spool is emptied last. An import and a download
-of the same invoice in the same second may both be stored; they are then shown
-as duplicates of each other.
+folder before the rows, and the spool is emptied last. Whoever finds, when its rows
+are written, that a download was faster takes its own folder back.
 """
 
 from __future__ import annotations
@@ -44,13 +43,14 @@ from appliance.core.signature import verify
 from appliance.core.ubl_model import Invoice
 from appliance.store import (
     accounts,
+    certificates,
     clients,
     documents,
     duplicates,
     imports,
-    jobs,
     manifest,
     notices,
+    pdfs,
     periods,
 )
 from appliance.store.documents import NewDocument
@@ -106,6 +106,7 @@ async def file_import(job: Job, context: Context, at: datetime) -> None:
     spool = Spool(context.settings.spool_dir)
     if item.state is ItemState.QUEUED:
         await _settle(item, run, spool, context, at)
+    await _withdraw(item, run, context)
     spool.discard(item.uid)
     after = await imports.by_id(run.id)
     if after.finished_at is not None:
@@ -113,9 +114,20 @@ async def file_import(job: Job, context: Context, at: datetime) -> None:
         spool.sweep(at, await imports.queued_uids(left))
 
 
+async def _withdraw(item: Item, run: Run, context: Context) -> None:
+    """Take back the folder of an item that became a duplicate after it was written."""
+    settled, _ = await imports.get(item.uid)
+    if settled.state is not ItemState.DUPLICATE or settled.client_id is None:
+        return
+    client = await clients.by_id(settled.client_id)
+    month = documents.archive_month(run.created_at)
+    await asyncio.to_thread(context.archive.withdraw, client.uid, month, item.uid)
+
+
 async def _settle(item: Item, run: Run, spool: Spool, context: Context, at: datetime) -> None:
     everyone = await clients.all_identifiers()
-    found = await asyncio.to_thread(decide, item, run, spool, everyone, context.pinned)
+    pinned = await certificates.trusted(context.pinned)
+    found = await asyncio.to_thread(decide, item, run, spool, everyone, pinned)
     try:
         match found:
             case Refused():
@@ -296,11 +308,7 @@ def _copy(spool: Spool, uid: str, to: str) -> None:
 
 async def _file(item: Item, run: Run, found: Ready, context: Context, at: datetime) -> None:
     if (there := await _claimed(item, found)) is not None:
-        problem = None if there.bytes_too else _OTHER_BYTES
-        await imports.settle(
-            item, ItemState.DUPLICATE, at,
-            client_id=found.client_id, same_as=there.uid, problem=problem,
-        )  # fmt: skip
+        await _duplicate(item, found, there, at)
         return
     client = await clients.by_id(found.client_id)
     identifiers = await clients.identifiers(found.client_id)
@@ -322,11 +330,12 @@ async def _file(item: Item, run: Run, found: Ready, context: Context, at: dateti
         context.archive.write_document, client.uid, month, new.uid, found.filing.files, facts
     )
     async with transaction():
-        if isinstance(new, NewDocument):
+        # Since the claim a download may have brought the same.
+        if (there := await _there(found, item)) is not None:
+            await _duplicate(item, found, there, at)
+        elif isinstance(new, NewDocument):
             await documents.add(new, at=at)
-            await jobs.insert(
-                "render", new.uid, at, client_id=found.client_id, priority=imports.PRIORITY
-            )
+            await pdfs.ask(new.uid, new.received_at, at, priority=imports.PRIORITY)
             await imports.settle(item, ItemState.ARCHIVED, at, client_id=found.client_id)
         else:
             await notices.add(new, at)
@@ -337,20 +346,36 @@ async def _file(item: Item, run: Run, found: Ready, context: Context, at: dateti
 async def _claimed(item: Item, found: Ready) -> Same | None:
     """Return what the client has already, or claim the invoice for this item: one of the two."""
     async with transaction():
-        if isinstance(found.filing.new, NewNotice):
-            key = f"notice {found.original}"
-            there = await duplicates.same_notice(found.client_id, found.original, item.uid)
-        else:
-            good = found.signature in duplicates.GOOD
-            key = f"{found.original}{' signed' if good else ''}"
-            there = await duplicates.same(
-                found.client_id, found.original, found.upload_id,
-                signature=found.signature, besides=item.uid,
-            )  # fmt: skip
-        if there is not None:
+        if (there := await _there(found, item)) is not None:
             return there
+        kind = "notice" if isinstance(found.filing.new, NewNotice) else "invoice"
+        signed = " signed" if found.signature in duplicates.GOOD else ""
+        key = f"{kind} {found.original}{signed}"
         holder = await imports.claim(item, found.client_id, key, found.upload_id)
         return Same(holder, bytes_too=True) if holder is not None else None
+
+
+async def _there(found: Ready, item: Item) -> Same | None:
+    if isinstance(found.filing.new, NewNotice):
+        return await duplicates.same_notice(found.client_id, found.original, item.uid)
+    return await duplicates.same(
+        found.client_id,
+        found.original,
+        found.upload_id,
+        signature=found.signature,
+        besides=item.uid,
+    )
+
+
+async def _duplicate(item: Item, found: Ready, there: Same, at: datetime) -> None:
+    await imports.settle(
+        item,
+        ItemState.DUPLICATE,
+        at,
+        client_id=found.client_id,
+        same_as=there.uid,
+        problem=None if there.bytes_too else _OTHER_BYTES,
+    )
 
 
 async def _person(run: Run) -> tuple[Viewer | None, str | None]:

@@ -26,8 +26,8 @@ from appliance.core.signature import SignatureResult, Verdict, verify
 from appliance.core.spv import CifResult, MessageType
 from appliance.core.times import BUCHAREST
 from appliance.core.ubl_model import DocumentType, Invoice, Party
-from appliance.store import clients, documents, jobs, manifest, messages, notices
-from appliance.store.documents import NewDocument, NewFile, NewLine
+from appliance.store import clients, documents, duplicates, manifest, messages, notices, pdfs
+from appliance.store.documents import NewDocument, NewFile, NewLine, first_digest
 from appliance.store.engine import transaction
 from appliance.store.files import Archive
 from appliance.store.messages import Message, MessageState
@@ -118,12 +118,40 @@ async def file(filing: Filing, message: Message, archive: Archive, at: datetime)
     )
     # With the row comes the job of its PDF, so that neither is ever without the other.
     async with transaction():
+        # Since the folder was begun an import may have brought the same.
+        if await imported_before(new, message, at):
+            return
         if isinstance(new, NewDocument):
             await documents.add(new, at=at)
             if new.type != "unreadable":
-                await jobs.insert("render", new.uid, at)
+                await pdfs.ask(new.uid, new.received_at, at)
         else:
             await notices.add(new, at)
+
+
+async def imported_before(new: NewDocument | NewNotice, message: Message, at: datetime) -> bool:
+    """Settle the message with the document that an import brought, when it is the very same.
+
+    The same means the invoice byte for byte, at this client, with evidence as good
+    as this. Anything else is filed as well and shown as a duplicate. A document
+    that came with another message is never touched.
+    """
+    digest = first_digest([(file.role, file.sha256) for file in new.files])
+    if isinstance(new, NewDocument):
+        there = await duplicates.same(
+            message.client_id, digest, "", signature=new.signature_result, besides=message.uid
+        )
+    else:
+        there = await duplicates.same_notice(message.client_id, digest, message.uid)
+    if there is None or there.id is None or there.message_id is not None:
+        return False
+    if isinstance(new, NewNotice):
+        await notices.link_message(there.id, message.uid, at)
+        return True
+    if there.source != "import":
+        return False
+    await documents.link_message(there.id, message.uid, at)
+    return True
 
 
 async def quarantine(

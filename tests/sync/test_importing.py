@@ -574,3 +574,47 @@ async def test_two_that_bring_the_same_invoice_at_once_store_it_once(
     ended = await imports.by_id(run.id)
     assert ended.counts == {ItemState.ARCHIVED: 1, ItemState.DUPLICATE: 3}
     assert len(await desk.documents()) == 1
+
+
+async def test_when_import_and_download_race_one_document_is_left_and_no_folder_beside_it(
+    desk: Desk, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each is stopped between its folder and its rows, and the other one is faster."""
+    write = Archive.write_document
+    for first in ("message", "import"):
+        zipped = package(invoice(number=first))
+        (folder / "6001.zip").write_bytes(zipped)
+        run = await imports.begin(first, Status.PENDING, NOW)
+        await hand_in(run, _places(folder), Spool(desk.world.settings.spool_dir))
+        desk.vault.offer(f"7{first}", zipped)
+        await desk.listing()
+        started = asyncio.Event()
+        loop = asyncio.get_running_loop()
+        theirs = asyncio.Event()
+
+        def slow(
+            archive: Archive, *arguments: Any, loop: Any = loop, started: Any = started,
+            theirs: Any = theirs,
+        ) -> Any:  # fmt: skip
+            manifest = write(archive, *arguments)
+            if not started.is_set():
+                loop.call_soon_threadsafe(started.set)
+                asyncio.run_coroutine_threadsafe(theirs.wait(), loop).result()
+            return manifest
+
+        with monkeypatch.context() as patched:
+            patched.setattr(Archive, "write_document", slow)
+            slower = asyncio.create_task(work(desk) if first == "message" else _download(desk))
+            await started.wait()
+            await (_download(desk) if first == "message" else work(desk))
+            theirs.set()
+            await slower
+
+    assert len(await desk.documents()) == 2
+    assert sorted(d["source"] for d in await desk.documents()) == ["import", "spv"]
+    assert len(list(desk.context.archive.folders())) == 2
+    assert desk.problems() == []
+
+
+async def _download(desk: Desk) -> None:
+    await desk.run("message")
