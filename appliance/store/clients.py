@@ -222,20 +222,6 @@ async def by_identifier(text: str) -> ClientRow | None:
     return client_of(rows[0]) if rows else None
 
 
-async def not_listed_since(moment: datetime) -> list[str]:
-    """Return the uids of the clients whose SPV nobody has asked to list since then.
-
-    A client whose listing is still under way, or waits for its time, is not among them.
-    """
-    rows = await fetch(
-        "SELECT uid FROM client WHERE provisional = 0 AND NOT EXISTS (SELECT 1 FROM job "
-        "WHERE kind = 'list' AND object_uid = client.uid "
-        "AND (created_at >= ? OR state IN ('queued', 'leased'))) ORDER BY id",
-        [to_text(moment)],
-    )
-    return [row["uid"] for row in rows]
-
-
 # Who belongs to whom
 
 

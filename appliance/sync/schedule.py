@@ -14,8 +14,9 @@ from datetime import date, datetime, timedelta
 from functools import partial
 
 from appliance.config import Settings
+from appliance.core.slots import last_slot
 from appliance.core.times import BUCHAREST
-from appliance.store import clients, decisions, jobs, radar, runs, sessions, throttle, verify
+from appliance.store import decisions, fetching, jobs, radar, runs, sessions, throttle, verify
 from appliance.store.files import Archive
 from appliance.store.verify import Problem
 
@@ -103,10 +104,12 @@ async def _in_own_process(work: Callable[[], list[Problem]]) -> list[Problem]:
 
 
 async def queue_due_lists(settings: Settings, at: datetime) -> None:
-    """Queue a list job for every client whose last one is older than the interval.
+    """Queue a list job for every client that was not listed since its last moment.
 
-    A second call finds the job and adds none; one that waits goes on waiting.
+    A client that was never listed is due at once. A second call finds the job
+    and adds none; one that waits goes on waiting.
     """
-    since = at - timedelta(hours=settings.sync_fetch_every_hours)
-    for client_uid in await clients.not_listed_since(since):
-        await jobs.insert("list", client_uid, at)
+    for client in await fetching.candidates(at):
+        every_hours = client.every_hours or settings.sync_fetch_every_hours
+        if client.asked_at is None or client.asked_at < last_slot(client.uid, every_hours, at):
+            await jobs.insert("list", client.uid, at, client_id=client.client_id)

@@ -40,7 +40,7 @@ class Anaf(fake.Anaf):
         if scope["type"] == "http" and not scope["path"].endswith("/token"):
             self.arrived.append(time.monotonic())
             self.calls.clear()
-            await asyncio.sleep(self.latency * (0.5 + random.random()))  # noqa: S311
+            await asyncio.sleep(self.latency * (0.5 + random.random()))
         await super().__call__(scope, receive, send)
 
 

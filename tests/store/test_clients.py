@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
-
 import pytest
 
 from appliance.core.errors import BadInput, NotFound
 from appliance.core.roles import Role
-from appliance.store import audit, clients, engine, jobs
+from appliance.store import audit, clients, engine
 from tests.support.store import NOW, World
 
 
@@ -110,19 +108,6 @@ async def test_a_members_role_is_replaced_not_added(world: World) -> None:
         "Corina": Role.CONTRIBUTOR,
         "Dan": Role.APPROVER,
     }
-
-
-async def test_clients_that_nobody_listed_lately_are_due(world: World) -> None:
-    await clients.create_client("Provizoriu", [], NOW)
-    job = await jobs.insert("list", world.alfa_uid, NOW)
-    await jobs.finish((await jobs.lease(1, NOW, 60, ["list"]))[0].id, NOW)
-
-    assert await clients.not_listed_since(NOW) == [world.beta_uid]
-    assert await clients.not_listed_since(NOW + timedelta(seconds=1)) == [
-        world.alfa_uid,
-        world.beta_uid,
-    ]
-    assert job.object_uid == world.alfa_uid
 
 
 async def test_every_change_of_people_and_clients_is_on_record(world: World) -> None:
