@@ -219,7 +219,7 @@ _certificates = click.option(
 
 def _pinned(files: tuple[Path, ...]) -> Mapping[str, PinnedCertificate]:
     """Return the trusted certificates. A default configuration that we may not read adds none."""
-    from appliance.sync.pinned import pinned_certificates
+    from appliance.store.pinned import pinned_certificates
 
     chosen = click.get_current_context().find_root().obj
     named = chosen is not None or "ARHIVAR_CONFIG" in os.environ

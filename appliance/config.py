@@ -59,7 +59,7 @@ class Settings:
 
     sync_workers: int = 4
     """Messages downloaded and filed at once."""
-    sync_pdf_workers: int = 1
+    sync_pdf_workers: int = 2
     """Long-lived processes that render PDFs."""
     sync_fetch_every_hours: int = 24
 

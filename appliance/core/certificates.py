@@ -15,7 +15,7 @@ from datetime import UTC, datetime
 from types import MappingProxyType
 
 from cryptography import x509
-from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives import hashes, serialization
 
 from appliance.core.errors import BadInput
 from appliance.core.sentence import Sentence
@@ -38,11 +38,7 @@ class PinnedCertificate:
 def from_pem(data: bytes) -> PinnedCertificate:
     """Read one certificate, PEM or DER; raise `BadInput` for anything else."""
     try:
-        if b"-----BEGIN" in data:
-            certificate = x509.load_pem_x509_certificate(data)
-        else:
-            certificate = x509.load_der_x509_certificate(data)
-        return of(certificate)
+        return of(_read(data))
     except ValueError:
         raise BadInput(
             Sentence(
@@ -50,6 +46,17 @@ def from_pem(data: bytes) -> PinnedCertificate:
                 "the file holds no X.509 certificate; give the certificate as PEM",
             )
         ) from None
+
+
+def as_pem(data: bytes) -> str:
+    """Return the certificate that `from_pem` read, as PEM and without anything around it."""
+    return _read(data).public_bytes(serialization.Encoding.PEM).decode("ascii")
+
+
+def _read(data: bytes) -> x509.Certificate:
+    if b"-----BEGIN" in data:
+        return x509.load_pem_x509_certificate(data)
+    return x509.load_der_x509_certificate(data)
 
 
 def of(certificate: x509.Certificate) -> PinnedCertificate:

@@ -125,6 +125,18 @@ def verify(
         )
 
 
+def certificate_in(signature: bytes) -> bytes | None:
+    """Return the certificate (DER) that a signature of a known shape names; None for any other."""
+    try:
+        if len(signature) > _ENVELOPED_LIMIT:
+            return None
+        root = _parse(signature, "signature_not_xml")
+        enveloped = root.tag != _DS + "Signature"
+        return _shape(_appended(root) if enveloped else root, enveloped)[2]
+    except _Invalid:
+        return None
+
+
 class _Invalid(Exception):
     def __init__(self, reason: str, certificate: PinnedCertificate | None = None) -> None:
         super().__init__(reason)

@@ -26,7 +26,7 @@ from appliance.core.errors import ArhivarError, BadInput
 from appliance.core.roles import Status
 from appliance.core.sentence import Sentence
 from appliance.core.times import to_text
-from appliance.store import audit, decisions, jobs, manifest
+from appliance.store import audit, decisions, jobs, manifest, pdfs
 from appliance.store.engine import execute, fetch, open_store, transaction
 from appliance.store.files import DERIVED, Archive, Folder
 
@@ -335,7 +335,7 @@ async def _document(
     files = _known_files(facts, state, archive, folder)
     await _files("document", document, files, name, facts["received_at"])
     if row["type"] in ("invoice", "credit_note") and not any(f["role"] == "pdf" for f in files):
-        await jobs.insert("render", folder.uid, at)
+        await pdfs.again([folder.uid], at)
     for event in await _history(events, row, at):
         await _insert("event", {**event, "document": document})
     await audit.append(

@@ -2,8 +2,8 @@
 
 The migrations say what a table is; these classes only name its columns for the
 query builder, and a test compares both. Computed columns (`document.list_date`,
-`message.dated_at` and `month`) and the tables `folder` and `month_total` (kept by
-triggers) are read with SQL and are not here.
+`message.dated_at` and `month`) and the tables `folder`, `month_total` and
+`certificate_total` (kept by triggers) are read with SQL and are not here.
 Foreign keys hold the other row's `id`.
 """
 

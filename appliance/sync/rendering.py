@@ -18,6 +18,7 @@ import signal
 from collections.abc import Callable, Mapping
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from pathlib import Path
 from typing import Any
 
 from appliance.core.errors import ArhivarError, Busy
@@ -27,6 +28,7 @@ from appliance.core.signature import Verdict
 logger = logging.getLogger(__name__)
 
 MEMORY_LIMIT = 1536 * 1024 * 1024  # address space of one renderer, bytes
+MEMORY_KEPT = 400 * 1024 * 1024  # one that holds more after a document is replaced
 SECONDS = 180  # for one document
 _DOCUMENTS_PER_PROCESS = 500
 
@@ -70,17 +72,16 @@ class Renderers:
             if self._closing:
                 raise Closing
             await renderer.start()
-            return await renderer.do(work, *arguments)
+            made = await renderer.do(work, *arguments)
+            if renderer.resident() > MEMORY_KEPT:
+                renderer.end()
+            return made
         except (BrokenProcessPool, TimeoutError, MemoryError) as error:
             renderer.end()
             if self._closing:
                 raise Closing from error
-            raise RendererDied(
-                Sentence(
-                    "PDF-ul documentului nu a putut fi făcut; XML-ul este întreg, la locul lui.",
-                    "no PDF could be made of this document; its XML is whole and in its place",
-                )
-            ) from error
+            why = next(text for kind, text in _WHY_IT_DIED.items() if isinstance(error, kind))
+            raise RendererDied(why) from error
         except (Busy, asyncio.CancelledError):
             renderer.end()
             if self._closing:
@@ -143,6 +144,14 @@ class _Renderer:
         future = self._pool.submit(work, *arguments)
         return await asyncio.wait_for(asyncio.wrap_future(future), SECONDS)
 
+    def resident(self) -> int:
+        """Return the bytes of memory that the process holds now."""
+        try:
+            pages = int(Path(f"/proc/{self.pid}/statm").read_text().split()[1])
+        except OSError:
+            return 0
+        return pages * resource.getpagesize()
+
     def end(self) -> None:
         pool, self._pool = self._pool, None
         pid, self.pid = self.pid, 0
@@ -152,6 +161,24 @@ class _Renderer:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
         pool.shutdown(wait=False, cancel_futures=True)
+
+
+# What the document's page says after "no PDF can be made".
+_WHY_IT_DIED = {
+    TimeoutError: Sentence(
+        "Așezarea în pagină durează prea mult. XML-ul este întreg, la locul lui.",
+        "its pages take too long to lay out; the XML is whole and in its place",
+    ),
+    MemoryError: Sentence(
+        "Documentul cere prea multă memorie. XML-ul este întreg, la locul lui.",
+        "it needs too much memory; the XML is whole and in its place",
+    ),
+    BrokenProcessPool: Sentence(
+        "Procesul care face PDF-uri se oprește la acest document. XML-ul este întreg, la locul "
+        "lui.",
+        "the process that makes PDFs ends over this document; the XML is whole and in its place",
+    ),
+}
 
 
 _PR_SET_PDEATHSIG = 1  # prctl(2)

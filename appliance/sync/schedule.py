@@ -8,15 +8,26 @@ import logging
 import multiprocessing
 import os
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import ProcessPoolExecutor
 from datetime import date, datetime, timedelta
 from functools import partial
 
 from appliance.config import Settings
+from appliance.core.certificates import PINNED, PinnedCertificate
 from appliance.core.slots import last_slot
 from appliance.core.times import BUCHAREST
-from appliance.store import decisions, fetching, jobs, radar, runs, sessions, throttle, verify
+from appliance.store import (
+    certificates,
+    decisions,
+    fetching,
+    jobs,
+    radar,
+    runs,
+    sessions,
+    throttle,
+    verify,
+)
 from appliance.store.files import Archive
 from appliance.store.verify import Problem
 
@@ -29,9 +40,15 @@ CHECK_FROM, CHECK_UNTIL = 3, 6  # hours in Romania, when nobody works
 class Housekeeping:
     """What is due by the clock; remembers the days of the last tidying and the last check."""
 
-    def __init__(self, settings: Settings, archive: Archive) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        archive: Archive,
+        pinned: Mapping[str, PinnedCertificate] = PINNED,
+    ) -> None:
         self._settings = settings
         self._archive = archive
+        self._pinned = pinned
         self._tidied: date | None = None
         # Not at every start: a restart by day should not read the whole archive.
         self._checked: date | None = None
@@ -58,6 +75,8 @@ class Housekeeping:
         if self._tidied == today:
             return
         await asyncio.to_thread(decisions.write_due, self._settings, at)
+        # An upgrade may have brought certificates that documents were filed before.
+        await certificates.queue_reverify(self._pinned, at)
         await throttle.sweep(at)
         await sessions.delete_seen_before(at - SESSIONS_KEPT)
         # It looks at every folder's name, which takes a while in a large archive.

@@ -30,9 +30,9 @@ from appliance.store import decisions, jobs, outages
 from appliance.store.engine import open_store, transaction
 from appliance.store.files import Archive
 from appliance.store.jobs import Job
+from appliance.store.pinned import pinned_certificates
 from appliance.sync import queue, tasks
 from appliance.sync.context import Context
-from appliance.sync.pinned import pinned_certificates
 from appliance.sync.rendering import Renderers
 from appliance.sync.schedule import Housekeeping
 from appliance.sync.spv import SpvClient, discard_partials
@@ -67,6 +67,7 @@ async def _serve(settings: Settings) -> None:
             Lane("messages", ("list", "message"), settings.sync_workers, context),
             Lane("pdf", ("render", "proof"), settings.sync_pdf_workers, context),
             Lane("imports", ("import",), 1, context),
+            Lane("evidence", ("reverify",), 1, context),
         ]
         try:
             for lane in lanes:
@@ -84,7 +85,7 @@ async def _until(stop: asyncio.Event, lanes: Sequence[Lane], context: Context) -
     async def keep(at: datetime) -> None:
         await _keep(lanes, at)
 
-    house = Housekeeping(context.settings, context.archive)
+    house = Housekeeping(context.settings, context.archive, context.pinned)
     running = [
         asyncio.create_task(stop.wait()),
         asyncio.create_task(_every(KEEP_SECONDS, keep)),

@@ -42,7 +42,7 @@ from appliance.store import alerts, clients, jobs, messages, outages
 from appliance.store.engine import joined, transaction
 from appliance.store.jobs import Job
 from appliance.store.messages import MessageState
-from appliance.sync import drawing, filing, importing, listing, proof
+from appliance.sync import drawing, filing, importing, listing, proof, reverify
 from appliance.sync.context import Context
 from appliance.sync.rendering import Closing, RendererDied
 from appliance.sync.spv import Deferred, NotLinked
@@ -310,4 +310,5 @@ _HANDLERS = {
     "render": drawing.draw,
     "proof": proof.make,
     "import": importing.file_import,
+    "reverify": reverify.reverify,
 }

@@ -16,7 +16,7 @@ from appliance.config import Settings
 from appliance.core import certificates
 from appliance.core.errors import BadInput
 from appliance.simulator import Simulator
-from appliance.sync.pinned import pinned_certificates
+from appliance.store.pinned import pinned_certificates
 from tests.conftest import ROOT
 
 

@@ -74,7 +74,7 @@ async def test_a_killed_renderer_is_replaced(renderers: Renderers) -> None:
 
     os.kill(pid, signal.SIGKILL)
 
-    with pytest.raises(RendererDied, match="no PDF could be made"):
+    with pytest.raises(RendererDied, match="ends over this document"):
         await task
     assert (await render(renderers)).startswith(b"%PDF")
     assert renderers.pids() != [pid]
@@ -96,11 +96,26 @@ async def test_a_document_that_takes_too_long_is_given_up(
     line = LineDraft("Șurub M8 × 40", Decimal(3), "H87", Decimal("0.37"))
     (pid,) = renderers.pids()
 
-    with pytest.raises(RendererDied):
+    with pytest.raises(RendererDied, match="too long"):
         await render(renderers, invoice(lines=(line,) * 500))
 
     assert renderers.pids() == []
     await eventually(lambda: gone(pid))
+
+
+async def test_a_renderer_that_holds_too_much_memory_is_replaced_between_two_documents(
+    renderers: Renderers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await render(renderers)
+    (pid,) = renderers.pids()
+    assert renderers._all[0].resident() > 1024 * 1024
+    monkeypatch.setattr(rendering, "MEMORY_KEPT", 1024 * 1024)
+
+    assert (await render(renderers)).startswith(b"%PDF")
+
+    assert renderers.pids() == []
+    await eventually(lambda: gone(pid))
+    assert (await render(renderers)).startswith(b"%PDF")
 
 
 async def test_memory_is_limited_and_only_that_document_pays(renderers: Renderers) -> None:

@@ -91,7 +91,40 @@ CREATE TABLE certificate (                   -- signing certificates trusted bes
     added_at TEXT NOT NULL
 );
 CREATE INDEX document_unknown_certificate ON document (signature_fingerprint, id)
-    WHERE signature_result = 'valid_unknown_certificate';
+    WHERE signature_reason = 'unknown_certificate';
+CREATE TABLE certificate_total (             -- how many documents it signed; kept by the triggers below
+    fingerprint TEXT NOT NULL,
+    reason TEXT NOT NULL,                    -- signature_reason of those documents
+    number INTEGER NOT NULL,
+    first_at TEXT NOT NULL,                  -- receipt of the first and the last that ever were among them
+    last_at TEXT NOT NULL,
+    PRIMARY KEY (fingerprint, reason)
+) WITHOUT ROWID;
+INSERT INTO certificate_total (fingerprint, reason, number, first_at, last_at)
+    SELECT signature_fingerprint, signature_reason, COUNT(*), MIN(received_at), MAX(received_at)
+    FROM document WHERE signature_fingerprint IS NOT NULL GROUP BY 1, 2;
+CREATE TRIGGER certificate_enters AFTER INSERT ON document
+WHEN NEW.signature_fingerprint IS NOT NULL BEGIN
+    INSERT INTO certificate_total (fingerprint, reason, number, first_at, last_at)
+    VALUES (NEW.signature_fingerprint, NEW.signature_reason, 1, NEW.received_at, NEW.received_at)
+    ON CONFLICT DO UPDATE SET number = number + 1,
+        first_at = MIN(first_at, excluded.first_at), last_at = MAX(last_at, excluded.last_at);
+END;
+CREATE TRIGGER certificate_leaves AFTER DELETE ON document
+WHEN OLD.signature_fingerprint IS NOT NULL BEGIN
+    UPDATE certificate_total SET number = number - 1
+    WHERE fingerprint = OLD.signature_fingerprint AND reason = OLD.signature_reason;
+END;
+CREATE TRIGGER certificate_changes
+AFTER UPDATE OF signature_fingerprint, signature_reason ON document BEGIN
+    UPDATE certificate_total SET number = number - 1
+    WHERE fingerprint = OLD.signature_fingerprint AND reason = OLD.signature_reason;
+    INSERT INTO certificate_total (fingerprint, reason, number, first_at, last_at)
+    SELECT NEW.signature_fingerprint, NEW.signature_reason, 1, NEW.received_at, NEW.received_at
+    WHERE NEW.signature_fingerprint IS NOT NULL
+    ON CONFLICT DO UPDATE SET number = number + 1,
+        first_at = MIN(first_at, excluded.first_at), last_at = MAX(last_at, excluded.last_at);
+END;
 
 CREATE TABLE import_run (                    -- one import: what was handed in, as what
     id INTEGER PRIMARY KEY,

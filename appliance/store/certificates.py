@@ -1,0 +1,216 @@
+"""Which signing certificates are trusted here, which were seen, and what each of them signed.
+
+Trusted are those shipped and configured (`store.pinned`) and those that an
+administrator added, which are rows. Whoever judges signatures asks `trusted()`
+each time, so that an addition holds in every process at once.
+
+When a certificate becomes trusted the job `reverify` (object: its fingerprint)
+judges again what was filed with it before. A judged document leaves
+`waiting()`, so the work goes on where it was cut off.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from appliance.core import certificates
+from appliance.core.certificates import PinnedCertificate
+from appliance.core.earlier import About
+from appliance.core.signature import Verdict
+from appliance.core.times import from_text, to_text
+from appliance.store import audit, jobs, pdfs
+from appliance.store.accounts import SYSTEM
+from appliance.store.engine import Row, execute, fetch, joined
+
+UNKNOWN = "unknown_certificate"
+# Reasons of signatures that are good, whoever made them.
+_SIGNED = ("ok", UNKNOWN, "certificate_not_valid_then")
+
+
+@dataclass(frozen=True)
+class Added:
+    """A certificate that an administrator trusts."""
+
+    certificate: PinnedCertificate
+    by: str | None  # name of the person; None: the command line
+    at: datetime
+
+
+@dataclass(frozen=True)
+class Use:
+    """What a certificate signed among the documents here."""
+
+    fingerprint: str
+    number: int
+    unknown: int  # of them not judged since it is trusted
+    not_valid_then: int  # of them dated outside its validity
+    first_at: datetime
+    last_at: datetime
+
+
+@dataclass(frozen=True)
+class Signed:
+    """A document whose certificate was unknown: where its files are, and when it was signed."""
+
+    id: int
+    uid: str
+    client_uid: str
+    archive_month: str
+    at: datetime | None  # of the message; None when nobody knows
+
+
+async def trusted(configured: Mapping[str, PinnedCertificate]) -> dict[str, PinnedCertificate]:
+    """Return the trusted certificates by fingerprint: the given ones, and those added."""
+    return {**configured, **{one.certificate.fingerprint: one.certificate for one in await added()}}
+
+
+async def added() -> list[Added]:
+    """Return the certificates that administrators added, the oldest first."""
+    rows = await fetch(
+        "SELECT certificate.*, account.name FROM certificate "
+        "LEFT JOIN account ON account.id = certificate.added_by ORDER BY certificate.id"
+    )
+    return [
+        Added(
+            PinnedCertificate(
+                row["fingerprint"],
+                row["subject"],
+                from_text(row["not_before"]),
+                from_text(row["not_after"]),
+            ),
+            row["name"],
+            from_text(row["added_at"]),
+        )
+        for row in rows
+    ]
+
+
+async def add(
+    data: bytes, at: datetime, *, by: int | None = None, by_uid: str = SYSTEM
+) -> tuple[PinnedCertificate, bool]:
+    """Trust a certificate (PEM or DER) from now on, and judge again what it signed.
+
+    Row, audit record and job are committed together. Tells whether this call
+    did it; one that was added before stays as it was. Raises `BadInput`.
+    """
+    certificate = certificates.from_pem(data)
+    async with joined():
+        made = await execute(
+            "INSERT INTO certificate (fingerprint, subject, not_before, not_after, pem, added_by, "
+            "added_at) VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING RETURNING id",
+            [
+                certificate.fingerprint,
+                certificate.subject,
+                to_text(certificate.not_before),
+                to_text(certificate.not_after),
+                certificates.as_pem(data),
+                by,
+                to_text(at),
+            ],
+        )
+        if made:
+            await audit.append(
+                "certificate:add", by_uid, "", certificate.fingerprint,
+                {"subject": certificate.subject}, at=at,
+            )  # fmt: skip
+        await jobs.insert("reverify", certificate.fingerprint, at)
+    return certificate, bool(made)
+
+
+async def uses() -> dict[str, Use]:
+    """Return by fingerprint what each certificate signed here, bytes intact."""
+    rows = await fetch(
+        "SELECT fingerprint, SUM(number) AS number, MIN(first_at) AS first_at, "
+        "MAX(last_at) AS last_at, SUM(CASE WHEN reason = ? THEN number ELSE 0 END) AS unknown, "
+        "SUM(CASE WHEN reason = 'certificate_not_valid_then' THEN number ELSE 0 END) "
+        "AS not_valid_then FROM certificate_total WHERE number > 0 AND reason IN (?, ?, ?) "
+        "GROUP BY fingerprint ORDER BY MIN(first_at)",
+        [UNKNOWN, *_SIGNED],
+    )
+    return {
+        row["fingerprint"]: Use(
+            row["fingerprint"],
+            row["number"],
+            row["unknown"],
+            row["not_valid_then"],
+            from_text(row["first_at"]),
+            from_text(row["last_at"]),
+        )
+        for row in rows
+    }
+
+
+async def queue_reverify(configured: Mapping[str, PinnedCertificate], at: datetime) -> int:
+    """Ask to judge again what trusted certificates signed as unknown ones; return how many.
+
+    For the start of sync: an upgrade or a file of the configuration may have
+    brought certificates that were unknown when their documents came.
+    """
+    known = await trusted(configured)
+    late = [one.fingerprint for one in (await uses()).values() if one.unknown]
+    wanted = [fingerprint for fingerprint in late if fingerprint in known]
+    await jobs.insert_many("reverify", wanted, at)
+    return len(wanted)
+
+
+async def waiting(fingerprint: str, after: int, limit: int) -> list[Signed]:
+    """Return documents filed while the certificate was unknown, in order of `id` after this one."""
+    rows = await fetch(
+        "SELECT document.id, document.uid, document.archive_month, client.uid AS client_uid, "
+        "COALESCE(message.created_at, message.listed_at) AS dated, import_item.about "
+        "FROM document JOIN client ON client.id = document.client "
+        "LEFT JOIN message ON message.id = document.message "
+        "LEFT JOIN import_item ON import_item.uid = document.uid "
+        "WHERE document.signature_reason = 'unknown_certificate' "
+        "AND document.signature_fingerprint = ? AND document.id > ? ORDER BY document.id LIMIT ?",
+        [fingerprint, after, limit],
+    )
+    return [
+        Signed(row["id"], row["uid"], row["client_uid"], row["archive_month"], _dated(row))
+        for row in rows
+    ]
+
+
+def _dated(row: Row) -> datetime | None:
+    # As when it was filed: an import that says no moment is judged without one.
+    if row["dated"]:
+        return from_text(row["dated"])
+    return About(**json.loads(row["about"])).created_at if row["about"] else None
+
+
+async def judged(found: Sequence[tuple[Signed, Verdict]], at: datetime) -> int:
+    """Record what a second look at the signatures found, and ask for the PDFs that show it.
+
+    All in one transaction, each with an audit record; returns how many changed.
+    A document that has been judged in the meantime is left alone.
+    """
+    changed = []
+    async with joined():
+        for signed, verdict in found:
+            moved = await execute(
+                "UPDATE document SET signature_result = ?, signature_reason = ?, "
+                "signature_fingerprint = ?, changed_at = ? "
+                "WHERE id = ? AND signature_reason = ? AND signature_reason <> ? RETURNING id",
+                [
+                    verdict.result.value,
+                    verdict.reason,
+                    verdict.fingerprint,
+                    to_text(at),
+                    signed.id,
+                    UNKNOWN,
+                    verdict.reason,
+                ],
+            )
+            if not moved:
+                continue
+            changed.append(signed.uid)
+            await audit.append(
+                "document:reverify", "sync", signed.client_uid, signed.uid,
+                {"result": verdict.result.value, "reason": verdict.reason,
+                 "fingerprint": verdict.fingerprint}, at=at,
+            )  # fmt: skip
+        await pdfs.again(changed, at)
+    return len(changed)
