@@ -10,6 +10,7 @@ from appliance.core.lifecycle import Action, allowed_actions
 from appliance.core.roles import Status, Viewer
 from appliance.core.times import BUCHAREST
 from appliance.store.documents import DocumentRow, Why
+from appliance.store.duplicates import Duplicates
 from appliance.web import i18n
 from appliance.web.render import translate
 
@@ -55,7 +56,13 @@ class Card:
         return named or self.number or self.folder_name
 
 
-def card_of(row: DocumentRow, viewer: Viewer, at: datetime, why: Why | None = None) -> Card:
+def card_of(
+    row: DocumentRow,
+    viewer: Viewer,
+    at: datetime,
+    why: Why | None = None,
+    twins: Duplicates | None = None,
+) -> Card:
     """Return the document for this person's eyes."""
     language = viewer.language
     today = at.astimezone(BUCHAREST).date()
@@ -74,7 +81,7 @@ def card_of(row: DocumentRow, viewer: Viewer, at: datetime, why: Why | None = No
         issued=i18n.day(row.issue_date, language),
         due=i18n.day(row.due_date, language) if row.due_date and row.due_date >= today else "",
         period=i18n.month(row.period, language) if row.period else "",
-        flags=_flags(row, language, today),
+        flags=_flags(row, language, today, twins),
         warnings=tuple(_warning(code, language) for code in row.warnings),
         actions=frozenset(action.value for action in allowed_actions(row.facts, viewer)),
         why=_why(why, language),
@@ -113,8 +120,12 @@ def _kind_label(row: DocumentRow, language: str) -> str:
     return translate(language, f"kind.{known}")
 
 
-def _flags(row: DocumentRow, language: str, today: date) -> tuple[Flag, ...]:
+def _flags(
+    row: DocumentRow, language: str, today: date, twins: Duplicates | None
+) -> tuple[Flag, ...]:
     flags = []
+    if twins:
+        flags.append(Flag(translate(language, "flag.duplicate"), "exclamation-triangle", "warn"))
     if row.warnings or row.problem:
         flags.append(Flag(translate(language, "flag.warning"), "exclamation-triangle", "warn"))
     if row.signature_result == "invalid":

@@ -19,8 +19,9 @@ from appliance.core.lifecycle import Action
 from appliance.core.presentation import Presented
 from appliance.core.roles import CLIENT_ROLES, FIRM_ROLES, Role, Status, Viewer
 from appliance.core.sentence import Sentence
-from appliance.store import clients, documents
+from appliance.store import clients, documents, duplicates, imports
 from appliance.store.documents import DocumentView, Event
+from appliance.store.imports import Origin
 from appliance.web import i18n
 from appliance.web.auth.guards import allow
 from appliance.web.pages.cards import card_of, signature_flag, signature_sentence
@@ -105,7 +106,9 @@ async def document_page(
     client = await clients.by_uid(document.client_uid, viewer)
     frame = await frame_for(viewer, document.status.value, client)
     why = await documents.reasons([document.id])
-    card = card_of(document, viewer, visit.at, why.get(document.id))
+    twins = (await duplicates.twins(viewer, [document.id])).get(document.id, duplicates.NONE)
+    card = card_of(document, viewer, visit.at, why.get(document.id), twins)
+    origin = await imports.origin(document.uid) if document.source == "import" else None
     accountant = Role.ACCOUNTANT in viewer.roles_at(document.client_id)
     response = page(
         visit,
@@ -121,7 +124,8 @@ async def document_page(
         pdf_coming=document.type in ("invoice", "credit_note")
         and not any(file.role == "pdf" for file in document.files),
         signature=_signature(document, visit.language),
-        facts=_facts(document, visit.language),
+        facts=_facts(document, origin, visit.language),
+        twins=twins,
         history=[_event(event, visit) for event in reversed(document.events)],
         may_take=accountant and document.status is Status.APPROVED and document.taken_at is None,
         standing=_standing(document, viewer, card.actions, visit.language),
@@ -195,9 +199,10 @@ def _signature(document: DocumentView, language: str) -> dict[str, str]:
     }
 
 
-def _facts(document: DocumentView, language: str) -> list[tuple[str, str]]:
+def _facts(document: DocumentView, origin: Origin | None, language: str) -> list[tuple[str, str]]:
     pairs = [
-        ("upload_id", document.upload_id or ""),
+        ("source", _source(document, origin, language)),
+        ("upload_id", document.upload_id or (origin.upload_id if origin else "")),
         ("message_id", document.message_id or ""),
         ("received", i18n.moment(document.received_at, language)),
         ("period", i18n.month(document.period, language) if document.period else ""),
@@ -206,9 +211,18 @@ def _facts(document: DocumentView, language: str) -> list[tuple[str, str]]:
     return [(translate(language, f"fact.{key}"), value) for key, value in pairs if value]
 
 
+def _source(document: DocumentView, origin: Origin | None, language: str) -> str:
+    if origin is not None:
+        key = "fact.source.both" if document.message_id else "fact.source.import"
+        return translate(language, key, source=origin.source, name=origin.name)
+    if document.source not in ("spv", "upload", "drive"):
+        return document.source
+    return translate(language, f"fact.source.{document.source}")
+
+
 def _event(event: Event, visit: Visit) -> dict[str, str]:
     language = visit.language
-    known = event.action in {*Action, "ingest", "take", "correct"}
+    known = event.action in {*Action, "ingest", "take", "correct", "fetched"}
     if event.action == Action.RECORD and event.period:
         month = i18n.month(event.period, language)
         what = translate(language, "event.record.period", period=month)

@@ -14,7 +14,7 @@ from litestar.handlers import BaseRouteHandler
 from appliance.core.errors import NotFound
 from appliance.core.lifecycle import Action
 from appliance.core.roles import CLIENT_ROLES, FIRM_ROLES, Kind, Status, Viewer
-from appliance.store import clients, documents, notices
+from appliance.store import clients, documents, duplicates, notices
 from appliance.store.clients import ClientRow
 from appliance.web import i18n
 from appliance.web.auth.guards import PERSON, allow
@@ -234,7 +234,10 @@ async def _stretch(
 ) -> Stretch:
     found = await documents.page(viewer, client.uid, status, after=after, limit=limit, kind=kind)
     why = await documents.reasons([row.id for row in found.rows])
-    cards = [card_of(row, viewer, visit.at, why.get(row.id)) for row in found.rows]
+    twins = await duplicates.twins(viewer, [row.id for row in found.rows])
+    cards = [
+        card_of(row, viewer, visit.at, why.get(row.id), twins.get(row.id)) for row in found.rows
+    ]
     return Stretch(cards, found.next)
 
 
