@@ -307,15 +307,19 @@ async def progress(client_id: int | None = None) -> dict[MessageState, int]:
     return counted
 
 
-async def in_state(state: MessageState, client_id: int | None = None) -> list[Message]:
+async def in_state(
+    state: MessageState, client_id: int | None = None, *, settled_since: datetime | None = None
+) -> list[Message]:
     """Return the messages in this state, the one listed first first."""
-    if client_id is None:
-        rows = await fetch(f"{_MESSAGE} WHERE message.state = ? ORDER BY message.id", [state.value])
-    else:
-        rows = await fetch(
-            f"{_MESSAGE} WHERE message.client = ? AND message.state = ? ORDER BY message.id",
-            [client_id, state.value],
-        )
+    conditions = ["message.state = ?"]
+    values: list[Any] = [state.value]
+    if client_id is not None:
+        conditions.append("message.client = ?")
+        values.append(client_id)
+    if settled_since is not None:
+        conditions.append("message.settled_at >= ?")
+        values.append(to_text(settled_since))
+    rows = await fetch(f"{_MESSAGE} WHERE {' AND '.join(conditions)} ORDER BY message.id", values)
     return [_message(row) for row in rows]
 
 

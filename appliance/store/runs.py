@@ -7,7 +7,8 @@ Of one client at most one run is open: whoever asks again joins it.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import json
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -153,6 +154,17 @@ async def progress(client_id: int, at: datetime) -> Progress | None:
         problem=run.problem or problem,
         ended=run.finished_at is not None or not await _on_its_way(client_id, at),
     )
+
+
+async def renders_waiting(client_ids: Sequence[int], since: datetime) -> int:
+    """Return how many documents that came of these clients' messages since then have no PDF yet."""
+    rows = await fetch(
+        "SELECT COUNT(*) AS renders FROM job JOIN message ON message.uid = job.object_uid "
+        "WHERE job.kind = 'render' AND job.state IN ('queued', 'leased') "
+        "AND message.settled_at >= ? AND message.client IN (SELECT value FROM json_each(?))",
+        [to_text(since), json.dumps(list(client_ids))],
+    )
+    return int(rows[0]["renders"])
 
 
 async def _open(client_id: int, asked_by: int | None, at: datetime) -> Run:

@@ -1,0 +1,91 @@
+"""`arhivar fetch` joins who else fetches, and says how every message ended."""
+
+from __future__ import annotations
+
+import itertools
+import re
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import httpx
+import pytest
+
+from appliance.simulator.companies import CLIENTS
+from tests.support.simulator import Running, running_simulator
+from tests.support.sync import Installation
+
+
+@pytest.fixture
+def simulator() -> Iterator[Running]:
+    with running_simulator(invoices=9) as running:
+        yield running
+
+
+@pytest.fixture
+def installation(tmp_path: Path, simulator: Running) -> Iterator[Installation]:
+    made = Installation(tmp_path, simulator, sync_workers=1)
+    yield made
+    made.close()
+
+
+def goes_wrong(simulator: Running, kind: str, path: str = "descarcare") -> None:
+    answer = httpx.post(f"{simulator.url}/simulator/faults", json={"kind": kind, "path": path})
+    assert answer.status_code == 200
+
+
+def test_two_who_fetch_at_once_make_one_run_of_each_client(
+    installation: Installation, simulator: Running
+) -> None:
+    installation.start("sync")
+
+    with ThreadPoolExecutor(2) as both:
+        ended = list(both.map(lambda _: installation.arhivar("fetch"), range(2)))
+
+    assert [each.returncode for each in ended] == [0, 0], ended
+    listed = len(simulator.simulator.state.messages)
+    assert installation.count("message WHERE state IN ('archived', 'notice')") == listed
+    # A second one begins where the first has ended already, and never beside it.
+    runs = installation.rows("SELECT client, started_at, finished_at FROM fetch_run ORDER BY id")
+    for client in {row[0] for row in runs}:
+        of_client = [row for row in runs if row[0] == client]
+        for before, after in itertools.pairwise(of_client):
+            assert before[2] is not None
+            assert before[2] <= after[1]
+
+
+def test_what_ended_badly_or_waits_is_told_with_reason_and_next_attempt(
+    installation: Installation, simulator: Running
+) -> None:
+    for kind in ("expired_text", "extra_brace"):
+        goes_wrong(simulator, kind)
+    installation.start("sync")
+
+    fetched = installation.arhivar("fetch")
+
+    assert fetched.returncode == 1
+    (expired,) = installation.rows("SELECT message_id FROM message WHERE state = 'expired'")
+    (queued,) = installation.rows("SELECT message_id FROM message WHERE state = 'queued'")
+    assert f"expired, message {expired[0]}: the message cannot be downloaded" in fetched.stdout
+    assert re.search(
+        rf"queued, message {queued[0]}, next attempt \d\d\.\d\d\.\d{{4}} 00:01: "
+        "this message was downloaded too often today",
+        fetched.stdout,
+    )
+
+
+def test_a_list_that_is_refused_is_told_and_the_rest_goes_on(
+    installation: Installation, simulator: Running
+) -> None:
+    first, *others = (client.company for client in CLIENTS)
+    state = simulator.simulator.state
+    for serial in state.rights:
+        state.rights[serial] = tuple(company.cif for company in others)
+    installation.start("sync")
+
+    fetched = installation.arhivar("fetch")
+
+    assert fetched.returncode == 1
+    assert re.search(rf"{first.name}\n  list: the certificate in use lacks", fetched.stdout)
+    assert not installation.count("message WHERE state = 'queued'")
+    assert installation.count("message") > 0
