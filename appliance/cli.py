@@ -187,7 +187,12 @@ def demo(
     type=click.Path(path_type=Path, file_okay=False, exists=True),
     help="Real UBL files and ANAF zips below this folder are served too, byte for byte.",
 )
-@click.option("--json", "json_file", type=click.Path(path_type=Path, dir_okay=False))
+@click.option(
+    "--json",
+    "json_file",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Write address, client_id, client_secret, working tokens and CIFs here.",
+)
 @click.option(
     "--certificate",
     type=click.Path(path_type=Path, dir_okay=False),
@@ -200,7 +205,7 @@ def demo(
     help="Keep key, messages and tokens here, so that a restart is the same SPV.",
 )
 def simulator(**options: Any) -> None:
-    """Run a fake SPV that behaves like ANAF's, for any client of it."""
+    """Run a fake SPV that behaves like ANAF's, for any client of it (docs/simulator.md)."""
     from appliance import simulator as room
 
     end_with_supervisor()
