@@ -18,7 +18,7 @@ from enum import StrEnum
 from appliance.core.earlier import About, shown
 from appliance.core.errors import NotAllowed, NotFound
 from appliance.core.lifecycle import IMPORTS, import_choices
-from appliance.core.roles import CLIENT_ROLES, DocumentFacts, Kind, Role, Status, Viewer
+from appliance.core.roles import FIRM_ROLES, DocumentFacts, Kind, Role, Status, Viewer
 from appliance.core.sentence import Sentence
 from appliance.core.times import from_text, to_text
 from appliance.store import audit, jobs
@@ -132,8 +132,7 @@ async def begin(
     if by is not None:
         if client_id is None:
             raise ValueError("a person imports for one client")
-        if status not in import_choices(by, client_id):
-            raise _not_allowed(status)
+        require(status, by, client_id)
     uid = new_uid(at)
     async with joined():
         made = await execute(
@@ -148,6 +147,12 @@ async def begin(
     return _run(made[0])
 
 
+def require(status: Status, viewer: Viewer, client_id: int) -> None:
+    """Raise `NotAllowed` unless the person may import as this, before anything is sent."""
+    if status not in import_choices(viewer, client_id):
+        raise _not_allowed(status)
+
+
 async def add(run: Run, items: Sequence[NewItem], at: datetime) -> None:
     """Add items, each with its job; one that is there already stays as it is."""
     async with joined():
@@ -156,8 +161,8 @@ async def add(run: Run, items: Sequence[NewItem], at: datetime) -> None:
             client_id = item.client_id if item.client_id is not None else run.client_id
             made = await execute(
                 "INSERT INTO import_item (uid, run, client, name, sha256, about, depth, state, "
-                "problem, settled_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (uid) DO NOTHING "
-                "RETURNING uid",
+                "problem, settled_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?) "
+                "ON CONFLICT (uid) DO NOTHING RETURNING uid",
                 [
                     item.uid,
                     run.id,
@@ -305,15 +310,19 @@ async def origin(document_uid: str) -> Origin | None:
 async def of_client(client_id: int, viewer: Viewer, limit: int = 20) -> list[Run]:
     """Return the imports at this client that the person may know of, the youngest first.
 
-    The client's people see all of them. The firm's see their own, and those
-    that brought archived documents: of the others even the file's name is not theirs.
+    The client's people who see everything there see all of them; people of the firm
+    their own and those that brought archived documents, anybody else their own:
+    of the others even the file's name is not theirs.
     """
-    theirs = "" if viewer.roles_at(client_id) & CLIENT_ROLES else (
-        " AND (account = ? OR status = 'archived')"
-    )  # fmt: skip
+    theirs, values = " AND account = ?", [viewer.user_id]
+    membership = viewer.memberships.get(client_id)
+    if membership is not None and membership.sees_everything:
+        theirs, values = "", []
+    elif viewer.roles_at(client_id) & FIRM_ROLES:
+        theirs = " AND (account = ? OR status = 'archived')"
     rows = await fetch(
         f"SELECT * FROM import_run WHERE client = ?{theirs} ORDER BY id DESC LIMIT ?",
-        [client_id, *([viewer.user_id] if theirs else []), limit],
+        [client_id, *values, limit],
     )
     return await _counted(rows)
 

@@ -116,12 +116,19 @@ class Spool:
             raise
 
     def make(self) -> None:
-        """Make the directory, open to its group: portal and sync are different users."""
-        if not self.root.is_dir():
-            self.root.parent.mkdir(parents=True, exist_ok=True)
-            with suppress(FileExistsError):
-                self.root.mkdir(0o770)
-                self.root.chmod(0o2770)
+        """Make the directory for everybody who hands in; each removes only their own, sync all.
+
+        Made by sync, which owns it: the sticky bit lets the owner of a directory
+        remove what others put there. Its group is that of the database.
+        """
+        if self.root.is_dir():
+            return
+        self.root.parent.mkdir(parents=True, exist_ok=True)
+        with suppress(FileExistsError):
+            self.root.mkdir(0o770)
+            with suppress(PermissionError):
+                os.chown(self.root, -1, self.root.parent.parent.stat().st_gid)
+            self.root.chmod(0o3770)
 
 
 class _Writing:

@@ -139,6 +139,29 @@ absent         303    404    404    404    404    404    404    404    404    40
     ),
     **dict.fromkeys(
         [
+            ("GET", "/clients/{client_uid}/import"),
+        ],
+        table("""
+               nobody ana    bogdan corina dan    ema    elena  florin gina   horia  bianca
+alfa           303    200    200    403    403    200    200    404    200    200    404
+beta           303    404    404    403    403    404    404    200    200    200    200
+absent         303    404    404    403    403    404    404    404    404    404    404
+        """),
+    ),
+    # A form is no file.
+    **dict.fromkeys(
+        [
+            ("POST", "/clients/{client_uid}/import"),
+        ],
+        table("""
+               nobody ana    bogdan corina dan    ema    elena  florin gina   horia  bianca
+alfa           303    400    400    403    403    400    400    404    400    400    404
+beta           303    404    404    403    403    404    404    400    400    400    400
+absent         303    404    404    403    403    404    404    404    404    404    404
+        """),
+    ),
+    **dict.fromkeys(
+        [
             ("GET", "/documents/{document_uid}"),
             ("GET", "/documents/{document_uid}/files/{name}"),
         ],

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from litestar.handlers import BaseRouteHandler
 
-from appliance.web.pages import decisions, document, lists, login, notice, public
+from appliance.web.pages import decisions, document, imports, lists, login, notice, public
 
 HANDLERS: list[BaseRouteHandler] = [
     *public.HANDLERS,
@@ -13,4 +13,5 @@ HANDLERS: list[BaseRouteHandler] = [
     *document.HANDLERS,
     *decisions.HANDLERS,
     *notice.HANDLERS,
+    *imports.HANDLERS,
 ]

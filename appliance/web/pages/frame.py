@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from appliance.core.lifecycle import import_choices
 from appliance.core.roles import CLIENT_ROLES, FIRM_ROLES, Role, Status, Viewer
 from appliance.store import clients, documents, notices
 from appliance.store.clients import ClientRow
@@ -15,6 +16,7 @@ SECTION_ICONS = {
     "rejected": "x-circle",
     "archived": "archive-box",
     "notices": "bell",
+    "import": "inbox",
 }
 
 # Whom a pending document waits for.
@@ -101,6 +103,8 @@ async def frame_for(viewer: Viewer, section: str, current: ClientRow | None = No
     items.append(item("archived", seen.get(Status.ARCHIVED, 0)))
     open_notices = await notices.list_for(viewer, current.uid, alerts_only=True)
     items.append(item("notices", len(open_notices), due=True))
+    if import_choices(viewer, current.id):
+        items.append(item("import", 0))
     return Frame(
         section,
         firm,

@@ -75,3 +75,35 @@ document.body.addEventListener("htmx:afterSwap", (event) => {
   if (missing) missing.focus();
   else (next?.querySelector("a.body") ?? main)?.focus({ preventScroll: true });
 });
+
+// A file goes as it is, not in a form: so the portal can write it down as it comes.
+document.getElementById("import")?.addEventListener("submit", async (event) => {
+  event.preventDefault();
+  const form = event.currentTarget;
+  const said = document.getElementById("import-said");
+  const button = form.querySelector("button");
+  const file = form.elements.file.files[0];
+  const query = new URLSearchParams({ name: file.name, status: form.elements.status.value });
+  button.disabled = true;
+  said.textContent = form.dataset.sending;
+  try {
+    const answer = await fetch(`${form.action}?${query}`, {
+      method: "POST",
+      headers: { "X-CSRF": form.elements.csrf.value, "Content-Type": "application/octet-stream" },
+      body: file,
+    });
+    if (answer.status === 201) {
+      window.location.assign(answer.headers.get("location"));
+      return;
+    }
+    if (answer.redirected) {
+      window.location.assign(answer.url);
+      return;
+    }
+    const page = new DOMParser().parseFromString(await answer.text(), "text/html");
+    said.textContent = page.querySelector("main p")?.textContent || form.dataset.failed;
+  } catch {
+    said.textContent = form.dataset.failed;
+  }
+  button.disabled = false;
+});
