@@ -90,6 +90,16 @@ class Installation:
             check=False,
         )
 
+    def popen(self, *arguments: str) -> subprocess.Popen[bytes]:
+        """Begin the command on this installation; its output goes to the log `command`."""
+        with self.log_file("command").open("ab") as log:
+            return subprocess.Popen(
+                [sys.executable, "-m", "appliance", *arguments],
+                env={**os.environ, "ARHIVAR_CONFIG": str(self._config)},
+                stdout=log,
+                stderr=log,
+            )
+
     def close(self) -> None:
         for name in list(self._running):
             self.end(name, signal.SIGKILL)

@@ -89,3 +89,26 @@ def test_a_list_that_is_refused_is_told_and_the_rest_goes_on(
     assert re.search(rf"{first.name}\n  list: the certificate in use lacks", fetched.stdout)
     assert not installation.count("message WHERE state = 'queued'")
     assert installation.count("message") > 0
+
+
+def test_a_run_goes_on_where_it_was_when_sync_comes_back(
+    installation: Installation, simulator: Running
+) -> None:
+    latency = f"{simulator.url}/simulator/latency"
+    assert httpx.post(latency, json={"path": "descarcare", "seconds": 60}).is_success
+    installation.start("sync")
+    watching = installation.popen("fetch")
+
+    def held() -> bool:
+        return bool(httpx.get(f"{simulator.url}/simulator").json()["held"])
+
+    installation.wait("a download that is held", held)
+    installation.end("sync")
+    before = installation.rows("SELECT uid FROM fetch_run ORDER BY id")
+    assert installation.count("fetch_run WHERE finished_at IS NULL") > 0
+    httpx.post(latency, json={})
+    installation.start("sync")
+
+    assert watching.wait(100) == 0
+    assert installation.rows("SELECT uid FROM fetch_run ORDER BY id") == before
+    assert not installation.count("message WHERE state = 'queued'")

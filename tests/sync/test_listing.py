@@ -256,6 +256,15 @@ async def test_the_oldest_message_is_fetched_first(desk: Desk) -> None:
     assert desk.vault.downloads == ["7002", "7001", "7003"]
 
 
+async def test_a_zip_is_a_zip_whatever_the_answer_calls_it(desk: Desk) -> None:
+    desk.vault.offer("7001", package())
+    desk.vault.answers["7001"] = [(200, package(), {"content-type": "text/html"})]
+
+    await desk.fetch()
+
+    assert (await desk.only_message()).state is ARCHIVED
+
+
 # Answers that are not to be believed
 
 

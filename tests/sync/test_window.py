@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 
+import httpx
 import pytest
 
 from appliance.core import spv as answers
@@ -95,9 +97,9 @@ async def working(installation: Installation) -> AsyncIterator[Context]:
         await context.spv.close()
 
 
-async def do(context: Context, kind: str) -> None:
-    """Do all jobs of the kind that are due."""
-    while due := await jobs.lease(10, datetime.now(UTC), 45, [kind]):
+async def do(context: Context, kind: str, *, later: timedelta = timedelta(0)) -> None:
+    """Do all jobs of the kind that are due, or will be later."""
+    while due := await jobs.lease(10, datetime.now(UTC) + later, 45, [kind]):
         for job in due:
             await tasks.run(job.id, context)
 
@@ -133,6 +135,36 @@ async def test_a_message_that_is_indexed_late_is_fetched_from_the_window_read_be
         assert "43 de minute înaintea ceasului ANAF" in listing.problem.ro
         assert states[MessageState.QUEUED] == 0
         assert states[MessageState.ARCHIVED] + states[MessageState.NOTICE] == sum(states.values())
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [
+        "waf", "maintenance", "bad_gateway", "not_found_page", "error", "empty", "unauthorized",
+        "technical", "extra_brace", "cut", "truncated", "numbers", "no_id", "foreign",
+    ],
+)  # fmt: skip
+async def test_whatever_came_instead_of_a_list_the_next_one_loses_nothing(
+    installation: Installation, simulator: Running, kind: str
+) -> None:
+    new = arrives(simulator, simulator.simulator.state.now() - 2 * MINUTE)
+    fault = {"kind": kind, "path": "listaMesajePaginatie"}
+    async with working(installation) as context:
+        client = await clients.by_identifier(CIF)
+        assert client is not None
+        for armed in (True, False):
+            if armed:
+                url = f"{simulator.url}/simulator/faults"
+                assert (await asyncio.to_thread(httpx.post, url, json=fault)).is_success
+            await jobs.insert("list", client.uid, datetime.now(UTC), client_id=client.id)
+            await do(context, "list", later=timedelta(days=2))
+
+        (listing,) = await listings.of_client(client.id)
+        everything = all_within(simulator, listing.tried_at - DAYS, listing.tried_at - MINUTE)
+        assert new.id in everything
+        # Each under its own id and once, and nothing that stands for one without an id.
+        assert await messages.known_ids(client.id) == everything
+        assert (listing.problem, listing.counts.missing) == (None, 0)
 
 
 @pytest.mark.parametrize("seconds", [0, 50, -200])
