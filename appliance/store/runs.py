@@ -78,7 +78,7 @@ async def begin(client_id: int, asked_by: int | None, at: datetime) -> Run:
         run = await _open(client_id, asked_by, at)
         if run.listed_at is None:
             uid = (await fetch("SELECT uid FROM client WHERE id = ?", [client_id]))[0]["uid"]
-            await jobs.insert("list", uid, at, priority=PRIORITY)
+            await jobs.insert("list", uid, at, client_id=client_id, priority=PRIORITY)
     return run
 
 
