@@ -420,7 +420,12 @@ async def _notice(
 
 
 async def _restore_messages(known: _Known, at: datetime, report: Report) -> None:
-    """Bring back messages that never became a document: those waiting, and those that cannot."""
+    """Bring back messages without a folder of their own.
+
+    Those that waited or could not be had, and those whose document an import
+    had brought before: they are that document's again.
+    """
+    documents, notices = _kept_elsewhere(known.documents), _kept_elsewhere(known.notices)
     for uid, line in known.messages.items():
         rows = await fetch(
             "SELECT id FROM client WHERE uid = ? AND NOT EXISTS (SELECT 1 FROM message m "
@@ -430,9 +435,9 @@ async def _restore_messages(known: _Known, at: datetime, report: Report) -> None
         if not rows:
             continue
         # Its folder would have brought it back: what is left has to be downloaded again.
-        lost = line["state"] in ("archived", "notice")
+        lost = line["state"] in ("archived", "notice") and uid not in documents | notices
         async with transaction():
-            await _insert(
+            message = await _insert(
                 "message",
                 {
                     **{name: line.get(name) for name in manifest.MESSAGE},
@@ -445,8 +450,22 @@ async def _restore_messages(known: _Known, at: datetime, report: Report) -> None
             )
             if lost or line["state"] == "queued":
                 await jobs.insert("message", uid, at)
+            for table, kept in (("document", documents), ("notice", notices)):
+                await execute(
+                    f"UPDATE {table} SET message = ? WHERE uid = ? AND message IS NULL",
+                    [message, kept.get(uid)],
+                )
             await audit.append("message:reindex", ACTOR, line["client"], uid, {}, at=at)
         report.messages += 1
+
+
+def _kept_elsewhere(lines: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
+    """Return, by message, what an import had brought before the message came."""
+    return {
+        str(line["message"]): uid
+        for uid, line in lines.items()
+        if line.get("message") not in (None, uid)
+    }
 
 
 async def _restore_closed_periods(known: _Known) -> None:

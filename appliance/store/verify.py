@@ -94,6 +94,10 @@ _SENTENCES: dict[str, tuple[str, str]] = {
         "Mesajul {o} așteaptă, dar nimeni nu lucrează la el. Rulează „arhivar fetch”.",
         "message {o} waits and nobody works on it; run `arhivar fetch`",
     ),
+    "import_forgotten": (
+        "Fișierul {o} dintr-un import așteaptă, dar nimeni nu lucrează la el. Repetă importul.",
+        "the file {o} of an import waits and nobody works on it; repeat the import",
+    ),
     "message_without_document": (
         "Mesajul {o} este notat ca arhivat, dar documentul lipsește. Rulează „arhivar reindex”.",
         "message {o} is noted as archived but its document is missing; run `arhivar reindex`",
@@ -354,7 +358,12 @@ class _Check:
             "SELECT kind, object_uid FROM job WHERE state = 'parked' AND problem IS NULL"
         ):
             yield _problem("parked_without_reason", _job(row))
-        for kind, table in (("list", "client"), ("message", "message"), ("render", "document")):
+        for kind, table in (
+            ("list", "client"),
+            ("message", "message"),
+            ("render", "document"),
+            ("import", "import_item"),
+        ):
             for row in self.db.execute(
                 f"SELECT kind, object_uid FROM job WHERE kind = ? "
                 f"AND state IN ('queued', 'leased') AND object_uid <> '' "
@@ -362,6 +371,11 @@ class _Check:
                 (kind,),
             ):
                 yield _problem("orphan_job", _job(row))
+        for row in self.db.execute(
+            "SELECT i.uid FROM import_item i WHERE i.state = 'queued' AND NOT EXISTS (SELECT 1 "
+            "FROM job j WHERE j.kind = 'import' AND j.object_uid = i.uid AND j.state <> 'done')"
+        ):
+            yield _problem("import_forgotten", row["uid"])
         # A PDF may be on its way in a transaction of its own for a moment.
         for row in self.db.execute(
             "SELECT d.uid FROM document d WHERE d.type IN ('invoice', 'credit_note') "

@@ -9,17 +9,20 @@ import itertools
 import json
 import os
 import zipfile
+from concurrent.futures import ProcessPoolExecutor
 from datetime import UTC, date, datetime
 from decimal import Decimal
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from appliance.config import Settings
 from appliance.core.errors import NotAllowed
 from appliance.core.roles import Status
 from appliance.simulator.invoice import LineDraft
-from appliance.store import documents, engine, imports, jobs
+from appliance.store import decisions, documents, engine, imports, jobs, reindex
 from appliance.store.files import Archive
 from appliance.store.imports import ItemState, Run
 from appliance.store.messages import MessageState
@@ -618,3 +621,44 @@ async def test_when_import_and_download_race_one_document_is_left_and_no_folder_
 
 async def _download(desk: Desk) -> None:
     await desk.run("message")
+
+
+async def test_after_the_rows_are_lost_imports_come_back_with_their_status_and_message(
+    desk: Desk, folder: Path
+) -> None:
+    settings = desk.world.settings
+    zipped = package(invoice(number="1"))
+    (folder / "1.zip").write_bytes(zipped)
+    (folder / "2.xml").write_bytes(invoice(number="2", issue_date=date(2024, 3, 5)))
+    await handed(desk, folder, Status.ARCHIVED)
+    desk.vault.offer("7001", zipped)
+    await desk.fetch()
+    decisions.write_due(settings, datetime.now(UTC))
+    async with engine.transaction():
+        for table in (
+            "import_item", "import_run", "event", "document_file", "document_line", "document",
+            "message", "job",
+        ):  # fmt: skip
+            await engine.execute(f"DELETE FROM {table}")
+
+    report = await asyncio.to_thread(_reindex, settings)
+
+    assert (report.documents, report.undecided, report.messages) == (2, 0, 1)
+    stored = {d["number"]: d for d in await desk.documents()}
+    assert {n: (d["source"], d["status"], d["period"]) for n, d in stored.items()} == {
+        "1": ("import", "archived", "2026-11"),
+        "2": ("import", "archived", "2024-03"),
+    }
+    assert (await desk.only_message()).state is MessageState.ARCHIVED
+    assert (await documents.by_uid(stored["1"]["uid"])).message_id == "7001"
+    assert await jobs.latest("message", (await desk.only_message()).uid) is None
+
+
+def _reindex(settings: Settings) -> reindex.Report:
+    """In a process of its own, as the command is."""
+    with ProcessPoolExecutor(1, get_context("spawn")) as pool:
+        return pool.submit(_reindexed, settings).result()
+
+
+def _reindexed(settings: Settings) -> reindex.Report:
+    return asyncio.run(reindex.reindex(settings, at=datetime.now(UTC)))

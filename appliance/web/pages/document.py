@@ -216,7 +216,9 @@ def _source(document: DocumentView, origin: Origin | None, language: str) -> str
         key = "fact.source.both" if document.message_id else "fact.source.import"
         return translate(language, key, source=origin.source, name=origin.name)
     if document.source not in ("spv", "upload", "drive"):
-        return document.source
+        # Rebuilt from the archive, which does not tell from where.
+        known = document.source == "import"
+        return translate(language, "nav.import") if known else document.source
     return translate(language, f"fact.source.{document.source}")
 
 
