@@ -26,6 +26,7 @@ from appliance.config import Settings
 from appliance.store import clients
 from appliance.store.engine import open_store
 from appliance.store.migrate import migrate
+from appliance.store.spool import Spool
 from appliance.vault import keys
 from tests.conftest import ROOT
 from tests.support.demo import free_port, until
@@ -157,7 +158,9 @@ def _install(base: Path) -> Settings:
     (base / "arhivar.toml").write_text(config.dump(settings))
     _directory(settings.data_dir, "arhivar-sync", "arhivar-db", 0o2770)
     _directory(settings.archive_dir, "arhivar-sync", "arhivar-files", 0o2750)
-    _directory(settings.spool_dir, "arhivar-sync", "arhivar-sync", 0o2700)
+    _directory(settings.spool_dir, "arhivar-sync", "arhivar-db", 0o2710)
+    _directory(Spool(settings.spool_dir).root, "arhivar-sync", "arhivar-db", 0o3770)
+    Spool(settings.spool_dir).path("01another").touch()
     _directory(settings.vault_dir, "arhivar-vault", "arhivar-vault", 0o700)
     _directory(settings.run_dir, "arhivar-vault", "arhivar-vault", 0o755)
     previous = os.umask(0o027)
@@ -259,6 +262,12 @@ def _create(directory: Path) -> str:
     return f"os.close(os.open({name!r}, os.O_CREAT | os.O_WRONLY)); os.unlink({name!r})"
 
 
+def _move(path: Path) -> str:
+    """Away and back again, which asks the same rights as removing it."""
+    away = f"{path}~"
+    return f"os.rename({str(path)!r}, {away!r}); os.rename({away!r}, {str(path)!r})"
+
+
 def _connect(path: Path) -> str:
     return f"socket.socket(socket.AF_UNIX).connect({str(path)!r})"
 
@@ -285,6 +294,8 @@ def test_each_user_reaches_what_the_table_gives_and_nothing_else(machine: Machin
         "write into the archive": (_create(s.archive_dir), {"sync"}),
         "read the spool": (_enter(s.spool_dir), {"sync"}),
         "write into the spool": (_create(s.spool_dir), {"sync"}),
+        "hand in an import": (_create(Spool(s.spool_dir).root), {"web", "dav", "sync"}),
+        "take another's import away": (_move(Spool(s.spool_dir).path("01another")), {"sync"}),
         "enter the vault": (_enter(s.vault_dir), {"vault"}),
         "read the vault's key": (_read(s.vault_key_file), {"vault"}),
         "read the tokens": (_read(s.vault_dir / "vault.db"), {"vault"}),
