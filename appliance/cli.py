@@ -395,6 +395,45 @@ def _print_problems(problems: list[tuple[str, Sentence]]) -> int:
     return int(bool(problems))
 
 
+@cli.command()
+@click.option("--client", "cif", help="All PDFs of the client with this CIF.")
+@click.option("--all", "everything", is_flag=True, help="All PDFs of everybody.")
+@click.option("--no-wait", is_flag=True, help="Do not watch until they are made.")
+def rerender(cif: str | None, everything: bool, no_wait: bool) -> int:
+    """Make PDFs again: all, one client's or, without an option, those that are missing.
+
+    Broken off, the same command goes on where it was.
+    """
+    from appliance.sync.rerender import rerender as room
+
+    if cif is not None and everything:
+        raise click.UsageError("--client and --all exclude each other")
+    return asyncio.run(room(_settings_as("sync"), cif, everything=everything, wait=not no_wait))
+
+
+@cli.group()
+def certificate() -> None:
+    """The signing certificates that are trusted here."""
+
+
+@certificate.command("add")
+@click.argument("file", type=click.Path(path_type=Path, dir_okay=False, exists=True))
+def certificate_add(file: Path) -> None:
+    """Trust the certificate in FILE (PEM), and judge again what it signed."""
+    from appliance.sync import trust
+
+    data = file.read_bytes()  # before we become a user who may not
+    asyncio.run(trust.add(_settings_as("sync"), data))
+
+
+@certificate.command("list")
+def certificate_list() -> None:
+    """Which certificates are trusted, which are not, and how many documents each signed."""
+    from appliance.sync import trust
+
+    asyncio.run(trust.print_list(_settings_as("sync")))
+
+
 @cli.group()
 def audit() -> None:
     """The append-only record of every change."""

@@ -39,6 +39,7 @@ def arhivar(
         (), ("--help",), ("demo", "--help"), ("simulator", "--help"), ("inspect", "--help"),
         ("render", "--help"), ("fetch", "--help"), ("check", "--help"), ("audit", "--help"),
         ("reindex", "--help"), ("export", "--help"), ("init", "--help"), ("serve", "--help"),
+        ("rerender", "--help"), ("certificate", "--help"), ("certificate", "add", "--help"),
     ],
 )  # fmt: skip
 def test_help_says_what_a_command_is_for(arguments: tuple[str, ...]) -> None:

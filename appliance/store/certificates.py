@@ -11,6 +11,7 @@ judges again what was filed with it before. A judged document leaves
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -19,13 +20,16 @@ from datetime import datetime
 from appliance.core import certificates
 from appliance.core.certificates import PinnedCertificate
 from appliance.core.earlier import About
-from appliance.core.signature import Verdict
+from appliance.core.errors import NotFound
+from appliance.core.signature import Verdict, certificate_in
 from appliance.core.times import from_text, to_text
 from appliance.store import audit, jobs, pdfs
 from appliance.store.accounts import SYSTEM
 from appliance.store.engine import Row, execute, fetch, joined
+from appliance.store.files import Archive
 
 UNKNOWN = "unknown_certificate"
+_TRIED = 20
 # Reasons of signatures that are good, whoever made them.
 _SIGNED = ("ok", UNKNOWN, "certificate_not_valid_then")
 
@@ -49,6 +53,16 @@ class Use:
     not_valid_then: int  # of them dated outside its validity
     first_at: datetime
     last_at: datetime
+
+
+@dataclass(frozen=True)
+class Trusted:
+    """A certificate whose signatures are valid here, and why."""
+
+    certificate: PinnedCertificate
+    origin: str  # shipped, configured, added
+    added: Added | None
+    use: Use | None
 
 
 @dataclass(frozen=True)
@@ -86,6 +100,49 @@ async def added() -> list[Added]:
         )
         for row in rows
     ]
+
+
+async def listed(configured: Mapping[str, PinnedCertificate]) -> list[Trusted]:
+    """Return every trusted certificate with what it signed, the last valid first."""
+    by_person = {one.certificate.fingerprint: one for one in await added()}
+    use_of = await uses()
+
+    def origin(fingerprint: str) -> str:
+        if fingerprint in certificates.PINNED:
+            return "shipped"
+        return "configured" if fingerprint in configured else "added"
+
+    found = [
+        Trusted(one, origin(fingerprint), by_person.get(fingerprint), use_of.get(fingerprint))
+        for fingerprint, one in (await trusted(configured)).items()
+    ]
+    return sorted(found, key=lambda one: one.certificate.not_after, reverse=True)
+
+
+async def strange(configured: Mapping[str, PinnedCertificate]) -> list[Use]:
+    """Return what was signed by certificates that nobody trusts here."""
+    known = await trusted(configured)
+    return [use for use in (await uses()).values() if use.unknown and use.fingerprint not in known]
+
+
+async def of_documents(
+    fingerprint: str, archive: Archive
+) -> tuple[PinnedCertificate, bytes] | None:
+    """Return a certificate that nobody trusts, and its DER, out of an archived signature.
+
+    None when no document waits for it, or none of the first has its signature any more.
+    """
+    for signed in await waiting(fingerprint, 0, _TRIED):
+        try:
+            with archive.open_file(
+                signed.client_uid, signed.archive_month, signed.uid, "signature.xml"
+            ) as file:
+                der = certificate_in(await asyncio.to_thread(file.read))
+        except NotFound:
+            continue
+        if der is not None and (found := certificates.from_pem(der)).fingerprint == fingerprint:
+            return found, der
+    return None
 
 
 async def add(

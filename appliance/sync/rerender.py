@@ -1,0 +1,96 @@
+"""`arhivar rerender`: ask for PDFs again, and watch until they are made."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+from appliance.config import Settings
+from appliance.core.errors import NotFound
+from appliance.core.sentence import Sentence
+from appliance.store import clients, jobs, pdfs
+from appliance.store.engine import open_store
+
+POLL_SECONDS = 1.0
+# One PDF takes three minutes at most (sync.rendering); then sync is not running.
+PATIENCE_SECONDS = 200
+
+
+async def rerender(
+    settings: Settings, cif: str | None, *, everything: bool, wait: bool = True
+) -> int:
+    """Ask for all PDFs again, for those of one client, or for those that are missing.
+
+    The asking is done in short transactions and goes on where it was broken
+    off. 0: all were made, or are asked for when nobody waits. 1: some were set
+    aside, with the reason printed, or nothing moves. Interrupting stops the
+    watching, not the work.
+    """
+    console = Console()
+    async with open_store(settings):
+        at = datetime.now(UTC)
+        if cif is not None:
+            client_id: int | None = await _client(cif)
+            steps = pdfs.everything(client_id, at)
+        else:
+            steps = pdfs.everything(None, at) if everything else pdfs.missing(at)
+        with _progress(console) as progress:
+            asked = await _ask(progress, steps)
+            stalled = await _watch(progress) if wait else False
+        console.print(f"{asked} PDFs asked for")
+        parked = [job for job in await jobs.parked() if job.kind == "render"] if wait else []
+        for job in parked:
+            console.print(f"no PDF of {job.object_uid}: {job.problem}")
+        if stalled:
+            console.print("sync does not take the work; is `arhivar sync` running?")
+        return int(stalled or bool(parked))
+
+
+async def _client(cif: str) -> int:
+    client = await clients.by_identifier(cif)
+    if client is None:
+        raise NotFound(
+            Sentence(
+                f"Niciun client nu are CIF-ul {cif}. Verifică-l în portal.",
+                f"no client has the CIF {cif}; check it in the portal",
+            )
+        )
+    return client.id
+
+
+def _progress(console: Console) -> Progress:
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(),
+               TimeElapsedColumn())  # fmt: skip
+    return Progress(*columns, console=console)
+
+
+async def _ask(progress: Progress, steps: AsyncIterator[pdfs.Progress]) -> int:
+    bar, asked, first = progress.add_task("looked at", total=None), 0, None
+    async for step in steps:
+        if first is None:
+            first = step.seen
+            if first:
+                progress.console.print("going on where it was broken off")
+        asked = step.asked
+        progress.update(bar, completed=step.seen, total=step.last)
+    return asked
+
+
+async def _watch(progress: Progress) -> bool:
+    """Show how many PDFs are left; True when it stopped moving."""
+    most = left = await jobs.waiting("render")
+    bar, still = progress.add_task("PDF", total=most or None), 0.0
+    while left:
+        progress.update(bar, completed=most - left, total=most)
+        await asyncio.sleep(POLL_SECONDS)
+        before, left = left, await jobs.waiting("render")
+        most = max(most, left)
+        still = still + POLL_SECONDS if left == before else 0.0
+        if still >= PATIENCE_SECONDS:
+            return True
+    progress.update(bar, completed=most, total=most or None)
+    return False
