@@ -6,14 +6,17 @@ refuses to read anything that is not exactly that, so the worst that a foreign
 row in queue.db can do is to make us look at a job that exists anyway.
 
 A task that is lost (Huey deletes it before it runs) is found again by the
-lease on its row (store/jobs.py): the queue may be deleted at any time.
+lease on its row (store/jobs.py): the queue may be deleted at any time. Each
+process of sync has a file of its own.
 """
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import uuid
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +28,7 @@ TASK_NAME = "run_job"
 # Huey names a task after the module whose function it wraps (sync/service.py).
 _TASK = f"appliance.sync.service.{TASK_NAME}"
 _LARGEST = 2**63 - 1
+_MOST = 100  # processes
 
 
 class JobNumbers(Serializer):  # type: ignore[misc]  # Huey has no types
@@ -54,14 +58,65 @@ class JobNumbers(Serializer):  # type: ignore[misc]  # Huey has no types
         )
 
 
-def discard(path: Path) -> None:
-    """Remove the file of the queues, before anything is opened.
+@dataclass(frozen=True)
+class Place:
+    """A number that this process has alone among those of its kind, while it lives.
 
-    What an earlier process left in it is leased in the job rows and fed again
-    when the lease ends; a file that is damaged or foreign is gone with it.
+    `file` is its queue. `left` are the numbers of processes that are dead.
     """
+
+    number: int
+    file: Path
+    left: tuple[int, ...]
+    lock: int  # the open file that says so; the kernel lets go of it when the process ends
+
+
+def take_place(path: Path) -> Place:
+    """Return the lowest number that is free, with an empty queue: queue.db, queue-2.db, …
+
+    What a dead process left in its queue is leased in the job rows and fed
+    again when the lease ends, so its file is removed; a file that is damaged or
+    foreign is gone with it. The files of the living are not touched.
+    """
+    number = 1
+    while (lock := _lock(_file(path, number))) is None:
+        number += 1
+    file = _file(path, number)
+    _remove(file)
+    left = []
+    for other in range(number + 1, _MOST):
+        if not _lock_of(_file(path, other)).exists():
+            break
+        held = _lock(_file(path, other))
+        if held is not None:
+            _remove(_file(path, other))
+            left.append(other)
+            os.close(held)
+    return Place(number, file, tuple(left), lock)
+
+
+def _file(path: Path, number: int) -> Path:
+    return path if number == 1 else path.with_name(f"{path.stem}-{number}{path.suffix}")
+
+
+def _lock_of(file: Path) -> Path:
+    return file.with_name(f".{file.name}.lock")
+
+
+def _lock(file: Path) -> int | None:
+    """Return the open lock of the file, None when somebody holds it. The lock's file stays."""
+    descriptor = os.open(_lock_of(file), os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(descriptor)
+        return None
+    return descriptor
+
+
+def _remove(file: Path) -> None:
     for suffix in ("", "-wal", "-shm", "-journal"):
-        path.with_name(path.name + suffix).unlink(missing_ok=True)
+        file.with_name(file.name + suffix).unlink(missing_ok=True)
 
 
 def open_queue(path: Path, name: str) -> SqliteHuey:

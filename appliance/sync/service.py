@@ -20,6 +20,7 @@ import signal
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 from huey.consumer import Consumer
@@ -31,6 +32,7 @@ from appliance.store.engine import open_store, transaction
 from appliance.store.files import Archive
 from appliance.store.jobs import Job
 from appliance.store.pinned import pinned_certificates
+from appliance.store.spool import Spool
 from appliance.sync import queue, tasks
 from appliance.sync.context import Context
 from appliance.sync.rendering import Renderers
@@ -43,6 +45,7 @@ FEED_SECONDS = 0.5
 LEASE_SECONDS = 45
 KEEP_SECONDS = 15  # a third of a lease: what runs is extended in time
 HOUSEKEEPING_SECONDS = 15
+_CLOCK_SECONDS = 60  # what NTP corrects step by step is less
 FINISH_SECONDS = 5  # what runs at SIGTERM has so long before it is given back
 _JOIN_SECONDS = 10
 # A few more than there are workers, so that none waits for the next turn.
@@ -61,13 +64,13 @@ async def _serve(settings: Settings) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     async with open_store(settings):
-        context = await _context(settings)
-        queue.discard(settings.queue_path)
+        place = queue.take_place(settings.queue_path)
+        context = await _context(settings, place)
         lanes = [
-            Lane("messages", ("list", "message"), settings.sync_workers, context),
-            Lane("pdf", ("render", "proof"), settings.sync_pdf_workers, context),
-            Lane("imports", ("import",), 1, context),
-            Lane("evidence", ("reverify",), 1, context),
+            Lane("messages", ("list", "message"), settings.sync_workers, context, place.file),
+            Lane("pdf", ("render", "proof"), settings.sync_pdf_workers, context, place.file),
+            Lane("imports", ("import",), 1, context, place.file),
+            Lane("evidence", ("reverify",), 1, context, place.file),
         ]
         try:
             for lane in lanes:
@@ -82,8 +85,10 @@ async def _serve(settings: Settings) -> None:
 async def _until(stop: asyncio.Event, lanes: Sequence[Lane], context: Context) -> None:
     """Keep everything going until asked to stop; whatever cannot go on takes the process along."""
 
+    clock = _Clock()
+
     async def keep(at: datetime) -> None:
-        await _keep(lanes, at)
+        await _keep(lanes, clock, at)
 
     house = Housekeeping(context.settings, context.archive, context.pinned)
     running = [
@@ -112,8 +117,27 @@ async def _every(seconds: float, work: Callable[[datetime], Awaitable[None]]) ->
         await asyncio.sleep(seconds)
 
 
-async def _keep(lanes: Sequence[Lane], at: datetime) -> None:
+class _Clock:
+    """Notices that the wall clock was set back: what waits for its old time would wait too long."""
+
+    def __init__(self) -> None:
+        self._before: tuple[datetime, float] | None = None
+
+    def changed(self, at: datetime, monotonic: float) -> bool | None:
+        """Return whether the clock was set back since the last call; None for the first one."""
+        before, self._before = self._before, (at, monotonic)
+        if before is None:
+            return None
+        return (at - before[0]).total_seconds() < monotonic - before[1] - _CLOCK_SECONDS
+
+
+async def _keep(lanes: Sequence[Lane], clock: _Clock, at: datetime) -> None:
     """Extend the leases of what runs, and queue again what nobody holds any more."""
+    set_back = clock.changed(at, time.monotonic())
+    if set_back is not False:
+        early = await jobs.after_clock_change(at, set_back=bool(set_back))
+        if early or set_back:
+            logger.warning("the clock was set back; %d jobs are due now", early)
     held = [job_id for lane in lanes for job_id in lane.running]
     if held:
         async with transaction():
@@ -151,13 +175,14 @@ async def _end(lanes: Sequence[Lane], context: Context) -> None:
     await context.spv.close()
 
 
-async def _context(settings: Settings) -> Context:
+async def _context(settings: Settings, place: queue.Place) -> Context:
     settings.spool_dir.mkdir(parents=True, exist_ok=True)
-    discard_partials(settings.spool_dir)
+    discard_partials(settings.spool_dir, (place.number, *place.left))
+    Spool(settings.spool_dir).make()
     return Context(
         settings=settings,
         archive=Archive(settings.archive_dir),
-        spv=SpvClient(settings.spv_socket, settings.spv_environment),
+        spv=SpvClient(settings.spv_socket, settings.spv_environment, place.number),
         renderers=Renderers(settings.sync_pdf_workers),
         pinned=pinned_certificates(settings.spv_extra_certificates),
     )
@@ -176,7 +201,9 @@ class Lane:
     Everything but `_run` and `_work` belongs to the event loop's thread.
     """
 
-    def __init__(self, name: str, kinds: tuple[str, ...], workers: int, context: Context) -> None:
+    def __init__(
+        self, name: str, kinds: tuple[str, ...], workers: int, context: Context, queue_file: Path
+    ) -> None:
         self.name = name
         self.kinds = kinds
         self.running: dict[int, asyncio.Task[Any]] = {}
@@ -188,7 +215,7 @@ class Lane:
         self._leasing: asyncio.Task[list[Job]] | None = None
         self._room = asyncio.Event()
         self._closing = False
-        huey = queue.open_queue(context.settings.queue_path, name)
+        huey = queue.open_queue(queue_file, name)
 
         @huey.task(name=queue.TASK_NAME)  # type: ignore[untyped-decorator]  # Huey has no types
         def run_job(job_id: int) -> None:
@@ -222,8 +249,8 @@ class Lane:
         leased = await asyncio.shield(self._leasing)
         if leased:
             await asyncio.to_thread(self._hand_over, leased)
-        paused = (self._context.paused_until - at).total_seconds()
-        return min(paused, FEED_SECONDS) if paused > 0 else FEED_SECONDS
+        paused = self._context.pause(at).total_seconds()
+        return min(paused, FEED_SECONDS) if paused else FEED_SECONDS
 
     async def _lease(self, room: int, at: datetime) -> list[Job]:
         calling = [kind for kind in self.kinds if kind in tasks.CALLING]
@@ -240,7 +267,7 @@ class Lane:
 
     async def _calls(self, at: datetime) -> int | None:
         """Return how many jobs that call may be begun: None for any number, one in an outage."""
-        if at < self._context.paused_until:
+        if self._context.pause(at):
             return 0
         lasting = [outage for host in outages.HOSTS if (outage := await outages.current(host))]
         if not lasting:

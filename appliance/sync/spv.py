@@ -10,7 +10,7 @@ import asyncio
 import errno
 import os
 import secrets
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterable, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
@@ -80,7 +80,8 @@ class Listing:
 class SpvClient:
     """Calls through the vault; one per process, safe for concurrent tasks."""
 
-    def __init__(self, socket: Path, environment: str) -> None:
+    def __init__(self, socket: Path, environment: str, place: int = 1) -> None:
+        self._place = place  # sync/queue.py: which of sync's processes this is
         self._http = httpx.AsyncClient(
             transport=httpx.AsyncHTTPTransport(uds=str(socket)),
             base_url="http://vault",
@@ -175,7 +176,7 @@ class SpvClient:
                     raise spv.SpvFault(spv.FaultKind.TRANSIENT, "more than 50 MB")
             data = spv.read_download(response.status_code, bytes(body))
         self.answers += 1
-        await asyncio.to_thread(_write_durably, target, data)
+        await asyncio.to_thread(_write_durably, target, data, self._place)
 
     async def report_cifs(self, cif: str, listing: Listing) -> None:
         """Tell the vault which CIFs the holder reaches; a person is offered them."""
@@ -344,15 +345,16 @@ _DEFERRED = {
 }
 
 
-def discard_partials(spool: Path) -> None:
-    """Remove the downloads that a killed process had not finished; for the start."""
-    for path in spool.glob(f".*{_PARTIAL}"):
-        path.unlink(missing_ok=True)
+def discard_partials(spool: Path, places: Iterable[int]) -> None:
+    """Remove the downloads that the processes at these places, killed, had not finished."""
+    for place in places:
+        for path in spool.glob(f".*.{place}-*{_PARTIAL}"):
+            path.unlink(missing_ok=True)
 
 
-def _write_durably(target: Path, data: bytes) -> None:
+def _write_durably(target: Path, data: bytes, place: int) -> None:
     # A name of its own: a job whose lease ran out may be at work twice.
-    partial = target.with_name(f".{target.name}.{secrets.token_hex(4)}{_PARTIAL}")
+    partial = target.with_name(f".{target.name}.{place}-{secrets.token_hex(4)}{_PARTIAL}")
     with _disk_errors():
         try:
             descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)

@@ -17,9 +17,9 @@ back with a sentence and a time, or parked when trying again cannot help:
     no right                           message: settled, and the client is listed before the
                                        others are tried; list: parked, told once
     a zip that does not open           downloaded again; kept as it is when that does not help
-    disk or database full or busy      in a minute
+    disk or database full or busy      in half a minute
     other bytes in the archive         parked: a person has to look
-    a renderer that breaks             once more in a minute, then parked
+    a renderer that breaks             once more in half a minute, then parked
     anything else                      our defect: logged, in 15 minutes doubling to a day
 
 When ANAF or the vault does not answer at all (store/outages.py), no job that
@@ -50,7 +50,7 @@ from appliance.sync.spv import Deferred, NotLinked
 logger = logging.getLogger(__name__)
 
 _FIRST_RETRY, _LONGEST_RETRY = 5, 15 * 60  # seconds
-_BUSY_RETRY = 60
+_BUSY_RETRY = 30
 _NOT_LINKED_RETRY = 60 * 60
 _DAY = 24 * 60 * 60
 _RENDERER_ATTEMPTS = 2
@@ -91,7 +91,7 @@ async def _run(job: Job, context: Context) -> None:
 
 async def _may_call(job: Job, context: Context, at: datetime) -> bool:
     """Tell whether the job may begin; when not it is given back."""
-    until = context.paused_until if at < context.paused_until else None
+    until = at + pause if (pause := context.pause(at)) else None
     held = jobs.held(job)
     if held is not None and at < held[0]:
         # It was leased a moment before all the others were held.

@@ -82,12 +82,13 @@ def report(
 ) -> None:
     calls = [at for at in arrived if at <= until]
     most = max(bisect_left(calls, at + 60) - index for index, at in enumerate(calls))
-    # The minute that begins with an empty counter may hold the ceiling at once; those after it
-    # hold what comes back.
-    later = [at for at in calls if at >= start + 60]
-    rate = len(later) / (until - start - 60) * 60
+    # An empty counter takes the whole ceiling at once, and then what comes back: so the time
+    # from the first call to the one that is a whole number of ceilings later.
+    rounds = (len(calls) - 1) // ceiling
+    rate = rounds * ceiling / (calls[rounds * ceiling] - calls[0]) * 60 if rounds else 0.0
     print(f"calls that arrived         {len(calls):8} in {until - start:.0f} s")
-    print(f"after the first minute     {rate:8.1f} a minute = {rate / ceiling:.1%} of {ceiling}")
+    share = rate / ceiling
+    print(f"over {rounds} ceilings            {rate:8.1f} a minute = {share:.1%} of {ceiling}")
     print(
         f"most in any sliding minute {most:8} ({'never more' if most <= ceiling else 'TOO MANY'})"
     )

@@ -11,7 +11,7 @@ import stat
 import time
 from collections.abc import Iterator
 from contextlib import closing
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,8 @@ import pytest
 from huey.exceptions import HueyException
 
 from appliance.core.times import BUCHAREST
-from appliance.sync import queue
+from appliance.sync import queue, service
+from appliance.sync.spv import discard_partials
 from tests.support.demo import until
 from tests.support.simulator import Running, running_simulator
 from tests.support.sync import Installation
@@ -58,7 +59,7 @@ def test_everything_listed_is_filed_and_rendered_and_the_end_is_clean(
     lines = (installation.settings.archive_dir / "decisions" / f"{today}.jsonl").read_text()
     told = [json.loads(line)["type"] for line in lines.splitlines()]
     assert told.count("document") == installation.count("document")
-    assert list(installation.settings.spool_dir.iterdir()) == []
+    assert [path for path in installation.settings.spool_dir.rglob("*") if path.is_file()] == []
     assert installation.problems() == []
     assert "Traceback" not in installation.log()
 
@@ -91,9 +92,7 @@ def test_killed_in_the_middle_of_fetching_everything_is_filed_once(
         assert installation.count("job WHERE state IN ('queued', 'leased')")
         assert installation.problems() == []
 
-    # As if the leases had run out; a test does not wait for them.
-    with closing(sqlite3.connect(installation.settings.database_path)) as connection, connection:
-        connection.execute("UPDATE job SET lease_until = created_at WHERE state = 'leased'")
+    expire_leases(installation)
     installation.start("sync")
     installation.settled()
 
@@ -178,6 +177,75 @@ def test_a_queue_that_is_no_database_is_made_anew(installation: Installation) ->
     installation.settled()
 
     assert stat.S_IMODE(installation.settings.queue_path.stat().st_mode) == 0o600
+
+
+def test_two_processes_share_the_work_and_one_may_die(
+    installation: Installation, simulator: Running
+) -> None:
+    first = installation.start("sync")
+    installation.wait("the first ready", lambda: "ready" in installation.log())
+    installation._running["first"] = installation._running.pop("sync")
+    installation.start("sync")
+    second_queue = installation.settings.queue_path.with_name("queue-2.db")
+    installation.wait("both", lambda: installation.log().count("ready") == 2)
+    assert first.poll() is None
+    assert second_queue.exists()
+    installation.wait("some filed", lambda: installation.count("document") > 3)
+
+    installation.end("first", signal.SIGKILL)
+    expire_leases(installation)
+    installation.settled()
+
+    listed = len(simulator.simulator.state.messages)
+    assert installation.count("message WHERE state IN ('archived', 'notice')") == listed
+    assert installation.count("document") + installation.count("notice") == listed
+    assert installation.end("sync") == 0
+    assert installation.problems() == []
+    # The next one takes the first place, and the other's file away.
+    installation.start("sync")
+    installation.wait("ready again", lambda: installation.log().count("ready") == 3)
+    assert installation.settings.queue_path.exists()
+    assert not second_queue.exists()
+
+
+def test_a_vault_that_is_away_is_waited_for(installation: Installation, simulator: Running) -> None:
+    installation.end("vault", signal.SIGKILL)
+    installation.start("sync")
+    installation.wait("an outage", lambda: installation.count("alert WHERE kind = 'outage'"))
+    assert installation.count("job WHERE attempts > 1") == 0
+
+    installation.start("vault")
+    installation.settled()
+
+    listed = len(simulator.simulator.state.messages)
+    assert installation.count("message WHERE state IN ('archived', 'notice')") == listed
+    assert installation.count("alert WHERE ended_at IS NULL") == 0
+    assert installation.count("outage WHERE ended_at IS NULL") == 0
+    assert installation.log().count("the vault does not answer") == 1
+
+
+def test_a_database_that_somebody_locks_is_waited_for(installation: Installation) -> None:
+    installation.start("sync")
+    installation.wait("one filed", lambda: installation.count("document"))
+    path = installation.settings.database_path
+    with closing(sqlite3.connect(path, isolation_level=None, timeout=10)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        installation.wait("it is noticed", lambda: "the database is busy" in installation.log())
+        other.execute("ROLLBACK")
+    expire_leases(installation)
+
+    installation.settled()
+
+    assert installation.count("message WHERE state = 'queued'") == 0
+    assert installation.end("sync") == 0
+    assert installation.problems() == []
+
+
+def expire_leases(installation: Installation) -> None:
+    """As if the leases had run out; a test does not wait for them."""
+    path = installation.settings.database_path
+    with closing(sqlite3.connect(path, timeout=10)) as connection, connection:
+        connection.execute("UPDATE job SET lease_until = created_at WHERE state = 'leased'")
 
 
 def plant(installation: Installation, rows: list[bytes]) -> None:
@@ -268,3 +336,45 @@ def test_the_queue_holds_numbers_as_json_and_nothing_else(tmp_path: Path) -> Non
 def test_anything_but_a_number_is_refused(data: bytes) -> None:
     with pytest.raises((ValueError, HueyException)):
         queue.JobNumbers().deserialize(data)
+
+
+def test_each_process_has_a_place_and_takes_away_what_the_dead_left(tmp_path: Path) -> None:
+    path = tmp_path / "queue.db"
+    first, second, third = (queue.take_place(path) for _ in range(3))
+    files = [place.file for place in (first, second, third)]
+    assert [file.name for file in files] == ["queue.db", "queue-2.db", "queue-3.db"]
+    for file in files:
+        file.write_bytes(b"numbers")
+
+    os.close(first.lock)  # as the kernel does for a process that dies
+    os.close(third.lock)
+    again = queue.take_place(path)
+
+    assert (again.number, again.left) == (1, (3,))
+    assert [file.exists() for file in files] == [False, True, False]
+    for place in (second, again):
+        os.close(place.lock)
+
+
+def test_only_the_downloads_of_the_dead_are_thrown_away(tmp_path: Path) -> None:
+    for place in (1, 2, 12):
+        (tmp_path / f".01abc.zip.{place}-1a2b3c4d.partial").touch()
+    (tmp_path / "01abc.zip").touch()
+
+    discard_partials(tmp_path, (1, 3))
+
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        ".01abc.zip.12-1a2b3c4d.partial",
+        ".01abc.zip.2-1a2b3c4d.partial",
+        "01abc.zip",
+    ]
+
+
+def test_a_clock_that_is_set_back_is_noticed_and_small_corrections_are_not() -> None:
+    clock, at = service._Clock(), datetime(2026, 11, 24, 12, tzinfo=UTC)
+
+    assert clock.changed(at, 100) is None
+    assert clock.changed(at + timedelta(seconds=15), 115) is False
+    assert clock.changed(at + timedelta(seconds=20), 130) is False
+    assert clock.changed(at - timedelta(hours=1), 145) is True
+    assert clock.changed(at + timedelta(days=30), 160) is False
