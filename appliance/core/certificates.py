@@ -53,6 +53,11 @@ def as_pem(data: bytes) -> str:
     return _read(data).public_bytes(serialization.Encoding.PEM).decode("ascii")
 
 
+def issuer(data: bytes) -> str:
+    """Return who issued the certificate that `from_pem` read."""
+    return _read(data).issuer.rfc4514_string()
+
+
 def _read(data: bytes) -> x509.Certificate:
     if b"-----BEGIN" in data:
         return x509.load_pem_x509_certificate(data)

@@ -20,6 +20,8 @@ from appliance.store import jobs
 from appliance.store.engine import execute, fetch, joined
 from appliance.store.jobs import Job
 
+PDF_NAME = "invoice.pdf"
+
 OPENED, NEW, AGAIN = 20, 0, -20
 # Read and asked for in one transaction, during which other writers wait.
 _ROWS_AT_ONCE = 2_000

@@ -13,12 +13,11 @@ from appliance.store import documents, jobs
 from appliance.store.documents import DocumentView, NewFile
 from appliance.store.engine import transaction
 from appliance.store.jobs import Job
+from appliance.store.pdfs import PDF_NAME
 from appliance.sync.context import Context
 from appliance.sync.rendering import Closing, RendererDied
 
 logger = logging.getLogger(__name__)
-
-PDF_NAME = "invoice.pdf"
 
 
 async def draw(job: Job, context: Context, at: datetime) -> None:

@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from appliance.store import certificates, documents, jobs
+from appliance.store import certificates, documents, jobs, pdfs
 from appliance.store.jobs import Job
-from appliance.sync import drawing, reverify, tasks
+from appliance.sync import reverify, tasks
 from tests.support.desk import Desk
 from tests.support.spv import members, package, signer
 
@@ -192,7 +192,7 @@ async def test_a_document_that_no_pdf_can_be_made_of_is_parked_and_holds_up_nobo
     assert job.problem is not None
     assert "arhivar rerender" in job.problem.ro
     files = (await documents.by_uid(good["uid"])).files
-    assert drawing.PDF_NAME in [file.stored_name for file in files]
+    assert pdfs.PDF_NAME in [file.stored_name for file in files]
 
 
 async def _render_job(uid: str) -> Job:

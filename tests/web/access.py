@@ -85,6 +85,25 @@ ROUTES: Mapping[tuple[str, str], Table] = {
     ),
     **dict.fromkeys(
         [
+            ("GET", "/certificates"),
+        ],
+        table("""
+               nobody ana    bogdan corina dan    ema    elena  florin gina   horia  bianca
+-              303    403    403    403    403    403    403    403    200    403    403
+        """),
+    ),
+    **dict.fromkeys(
+        [
+            ("GET", "/certificates/{fingerprint}"),
+            ("POST", "/certificates/{fingerprint}"),
+        ],
+        table("""
+               nobody ana    bogdan corina dan    ema    elena  florin gina   horia  bianca
+-              303    403    403    403    403    403    403    403    404    403    403
+        """),
+    ),
+    **dict.fromkeys(
+        [
             ("GET", "/activate"),
         ],
         table("""

@@ -4,7 +4,16 @@ from __future__ import annotations
 
 from litestar.handlers import BaseRouteHandler
 
-from appliance.web.pages import decisions, document, imports, lists, login, notice, public
+from appliance.web.pages import (
+    certificates,
+    decisions,
+    document,
+    imports,
+    lists,
+    login,
+    notice,
+    public,
+)
 
 HANDLERS: list[BaseRouteHandler] = [
     *public.HANDLERS,
@@ -14,4 +23,5 @@ HANDLERS: list[BaseRouteHandler] = [
     *decisions.HANDLERS,
     *notice.HANDLERS,
     *imports.HANDLERS,
+    *certificates.HANDLERS,
 ]

@@ -14,14 +14,15 @@ from litestar.params import FromPath
 from litestar.response import Stream
 
 from appliance.core import presentation, ubl
-from appliance.core.errors import DocumentRefused, NotFound
+from appliance.core.errors import Busy, DocumentRefused, NotFound
 from appliance.core.lifecycle import Action
 from appliance.core.presentation import Presented
 from appliance.core.roles import CLIENT_ROLES, FIRM_ROLES, Role, Status, Viewer
 from appliance.core.sentence import Sentence
-from appliance.store import clients, documents, duplicates, imports
+from appliance.store import clients, documents, duplicates, imports, pdfs
 from appliance.store.documents import DocumentView, Event
 from appliance.store.imports import Origin
+from appliance.store.pdfs import PDF_NAME
 from appliance.web import i18n
 from appliance.web.auth.guards import allow
 from appliance.web.pages.cards import card_of, signature_flag, signature_sentence
@@ -87,7 +88,29 @@ async def document_file(
             )
             inline = file.role == "pdf" and "download" not in request.query_params
             return file_answer(opened, file.shown_name or name, inline=inline)
+    if name == PDF_NAME and (said := await _pdf_said(document, visit_of(request))):
+        raise NotFound(Sentence(said, said))
     raise NotFound(Sentence("Fișierul nu există.", "there is no such file"))
+
+
+async def _pdf_said(document: DocumentView, visit: Visit) -> str:
+    """Tell why there is no PDF yet, or at all; empty when it is there.
+
+    Whoever looks waits for it: it is made before all others.
+    """
+    drawn = document.type in ("invoice", "credit_note")
+    if not drawn or any(file.role == "pdf" for file in document.files):
+        return ""
+    try:
+        problem = await pdfs.opened(document.uid, visit.at)
+    except Busy:
+        problem = None  # it has its place in the queue; the page does not wait for a better one
+    if problem is None:
+        return translate(visit.language, "document.pdf_coming")
+    reason = problem.in_language(visit.language)
+    if reason[1:2].islower():
+        reason = reason[:1].lower() + reason[1:]
+    return translate(visit.language, "document.pdf_problem", reason=reason)
 
 
 async def document_page(
@@ -121,8 +144,7 @@ async def document_page(
         trouble=document.problem.in_language(visit.language) if document.problem else "",
         files=_files(document, visit.language, _CONTENT),
         evidence=_files(document, visit.language, _EVIDENCE),
-        pdf_coming=document.type in ("invoice", "credit_note")
-        and not any(file.role == "pdf" for file in document.files),
+        pdf_said=await _pdf_said(document, visit),
         signature=_signature(document, visit.language),
         facts=_facts(document, origin, visit.language),
         twins=twins,
