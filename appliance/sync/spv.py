@@ -167,6 +167,7 @@ class SpvClient:
         """
         if target.exists():
             return
+        _require_room(target.parent)
         url = f"{self._base}/descarcare?{urlencode({'id': message_id})}"
         async with self._call("GET", url, cif) as response:
             body = bytearray()
@@ -377,11 +378,19 @@ def _disk_errors() -> Iterator[None]:
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS):
             raise
-        raise Busy(
-            Sentence(
-                "Nu mai este loc pe disc pentru descărcări sau discul nu poate fi scris. "
-                "Eliberează spațiu; se reîncearcă automat.",
-                "there is no room on the disk for downloads, or it cannot be written; "
-                "free some space, it is tried again by itself",
-            )
-        ) from error
+        raise Busy(_NO_ROOM) from error
+
+
+def _require_room(place: Path) -> None:
+    # Before the call: what cannot be kept would use up the message's ten downloads a day.
+    free = os.statvfs(place)
+    if free.f_bavail * free.f_frsize < 2 * MAX_ZIP:
+        raise Busy(_NO_ROOM)
+
+
+_NO_ROOM = Sentence(
+    "Nu mai este loc pe disc pentru descărcări sau discul nu poate fi scris. Eliberează spațiu; "
+    "se reîncearcă automat.",
+    "there is no room on the disk for downloads, or it cannot be written; free some space, it is "
+    "tried again by itself",
+)

@@ -17,9 +17,9 @@ back with a sentence and a time, or parked when trying again cannot help:
     no right                           message: settled, and the client is listed before the
                                        others are tried; list: parked, told once
     a zip that does not open           downloaded again; kept as it is when that does not help
-    disk or database full or busy      in half a minute
+    disk or database full or busy      again later: 10 s doubling to 15 min
     other bytes in the archive         parked: a person has to look
-    a renderer that breaks             once more in half a minute, then parked
+    a renderer that breaks             once more in a minute, then parked
     anything else                      our defect: logged, in 15 minutes doubling to a day
 
 When ANAF or the vault does not answer at all (store/outages.py), no job that
@@ -50,7 +50,8 @@ from appliance.sync.spv import Deferred, NotLinked
 logger = logging.getLogger(__name__)
 
 _FIRST_RETRY, _LONGEST_RETRY = 5, 15 * 60  # seconds
-_BUSY_RETRY = 30
+_FIRST_BUSY_RETRY = 10
+_RENDERER_RETRY = 60
 _NOT_LINKED_RETRY = 60 * 60
 _DAY = 24 * 60 * 60
 _RENDERER_ATTEMPTS = 2
@@ -135,11 +136,11 @@ async def _do(job: Job, context: Context, at: datetime) -> None:
     except spv.SpvFault as fault:
         await _after_fault(job, context, fault)
     except Busy as busy:
-        await _later(job, _BUSY_RETRY, busy.sentence)
+        await _later(job, _backoff(job.attempts, _FIRST_BUSY_RETRY), busy.sentence)
     except RendererDied as died:
         if job.attempts < _RENDERER_ATTEMPTS:
             # It may have been the memory of the whole machine, not this document.
-            await _later(job, _BUSY_RETRY, died.sentence)
+            await _later(job, _RENDERER_RETRY, died.sentence)
         else:
             await _park(job, died)
     except ArchiveConflict as conflict:
@@ -291,9 +292,9 @@ async def _park(job: Job, error: ArhivarError) -> None:
     logger.error("%s %s parked: %s", job.kind, job.object_uid, error)
 
 
-def _backoff(attempts: int) -> float:
-    """Return 5 s doubling to 15 minutes, spread by a quarter so that many do not come at once."""
-    wait: float = min(_FIRST_RETRY * 2.0 ** min(attempts - 1, 12), _LONGEST_RETRY)
+def _backoff(attempts: int, first: float = _FIRST_RETRY) -> float:
+    """Return a wait doubling to 15 minutes, spread by a quarter so that many come not at once."""
+    wait: float = min(first * 2.0 ** min(attempts - 1, 12), _LONGEST_RETRY)
     return wait * (0.75 + random.random() / 2)  # noqa: S311  not a secret
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -212,3 +213,27 @@ async def test_anafs_minute_is_waited_out_within_the_call(desk: Desk) -> None:
     assert [(job.state, job.attempts) for job in ended] == [("done", 1), ("done", 1)]
     assert desk.vault.downloads == ["7001"] * 3
     assert desk.context.paused_until < datetime.now(UTC) - timedelta(days=1)
+
+
+async def test_what_could_not_be_kept_is_not_downloaded(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    desk.vault.offer("7001", package())
+    await desk.listing()
+    spool = os.statvfs(desk.world.settings.spool_dir)
+    full = os.statvfs_result([*spool[:4], 100, *spool[5:]])
+
+    with monkeypatch.context() as disk:
+        disk.setattr(os, "statvfs", lambda _: full)
+        for _ in range(12):
+            await desk.run("message")
+            await time_passes()
+
+    assert desk.vault.downloads == []
+    message = await desk.only_message()
+    assert (message.state, "loc pe disc" in str(message.problem and message.problem.ro)) == (
+        MessageState.QUEUED,
+        True,
+    )
+    await desk.run("message")
+    assert (await desk.only_message()).state is MessageState.ARCHIVED
