@@ -226,7 +226,7 @@ def test_killed_in_the_middle_of_everything_it_loses_and_doubles_nothing(tmp_pat
         listed = httpx.get(f"{demo.info['spv']}/simulator").json()["messages"]
         assert len(counted) == listed
         assert not folders_without_a_row(demo)
-        assert not list((demo.data / "spool").iterdir())
+        assert not [path for path in (demo.data / "spool").rglob("*") if path.is_file()]
         assert demo.stop() == 0
     finally:
         demo.kill_everything()
