@@ -57,8 +57,8 @@ class Settings:
     spv_extra_certificates: Path | None = None
     """A directory of further pinned signing certificates (PEM), beside those shipped."""
 
-    sync_workers: int = 4
-    """Messages downloaded and filed at once."""
+    sync_workers: int = 8
+    """Messages downloaded and filed at once; enough for ANAF's ceiling at half a second a call."""
     sync_pdf_workers: int = 2
     """Long-lived processes that render PDFs."""
     sync_fetch_every_hours: int = 24
