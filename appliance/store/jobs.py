@@ -30,6 +30,8 @@ LONGEST_LEASE = timedelta(minutes=10)
 LONGEST_WAIT = timedelta(hours=26)
 # So many of those whose time has come get a turn at once.
 _PROMOTED = 50
+# So many of those done are forgotten at once; other writers wait for it.
+_FORGOTTEN = 2_000
 
 
 @dataclass(frozen=True)
@@ -342,7 +344,9 @@ async def sweep(at: datetime) -> int:
         return 0
     async with joined():
         await execute(
-            "DELETE FROM job WHERE state = 'done' AND finished_at < ?", [to_text(at - DONE_KEPT)]
+            "DELETE FROM job WHERE id IN "
+            "(SELECT id FROM job WHERE state = 'done' AND finished_at < ? LIMIT ?)",
+            [to_text(at - DONE_KEPT), _FORGOTTEN],
         )
         lost = await execute(
             "UPDATE job SET state = 'queued', deferred = 0, lease_until = NULL, "

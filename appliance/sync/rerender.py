@@ -15,7 +15,7 @@ from appliance.core.sentence import Sentence
 from appliance.store import clients, jobs, pdfs
 from appliance.store.engine import open_store
 
-POLL_SECONDS = 1.0
+POLL_SECONDS = 2.0
 # One PDF takes three minutes at most (sync.rendering); then sync is not running.
 PATIENCE_SECONDS = 200
 
