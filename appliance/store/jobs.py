@@ -331,7 +331,7 @@ async def sweep(at: datetime) -> int:
 
     Their workers died or hang; the attempt they made still counts. A lease
     that ends too far in the future has run out as well: the clock was set back.
-    Jobs done more than a week ago are forgotten.
+    Jobs done more than a week ago are forgotten, some at a time.
     """
     now, too_far = to_text(at), to_text(at + LONGEST_LEASE)
     work = await fetch(
