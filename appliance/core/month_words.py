@@ -96,6 +96,15 @@ _ALONE: dict[str, Sentence] = {
     ),
 }
 
+NOT_YET = Sentence(
+    "Luna nu a început încă. Alege una care a început.",
+    "the month has not begun; choose one that has",
+)
+NO_PROOF = Sentence(
+    "Dovada acestei luni nu a fost făcută încă. Cere-o din pagina lunii.",
+    "no proof of this month has been made yet; ask for it on the month's page",
+)
+
 
 def gap_sentence(kind: str, number: int) -> Sentence:
     """Return what a gap of this kind (`store.months.GAPS`) means and what to do about it."""
@@ -132,6 +141,14 @@ def days_sentence(days: int) -> Sentence:
         return Sentence("ultima zi", "the last day")
     ro = ("mai este o zi", f"mai sunt {days} zile", f"mai sunt {days} de zile")
     return Sentence(ro[_romanian_form(days)], "one day left" if days == 1 else f"{days} days left")
+
+
+def age_sentence(days: int) -> Sentence:
+    """Return how long something has waited."""
+    if days == 0:
+        return Sentence("de azi", "since today")
+    ro = ("de o zi", f"de {days} zile", f"de {days} de zile")
+    return Sentence(ro[_romanian_form(days)], "one day" if days == 1 else f"{days} days")
 
 
 def grouped(number: int, language: str) -> str:

@@ -155,7 +155,7 @@ class Report:
     gaps: tuple[Gap, ...]
     periods: Mapping[str, int]  # where the month's recorded documents went
     in_period: int  # documents that the period of the same name holds
-    listed_at: datetime | None  # since when every CIF of the client was listed whole
+    listed_at: datetime | None  # since when every CUI of the client was listed whole
     fetching: radar.Oldest | None  # of any month
 
     @property
@@ -184,6 +184,7 @@ class BoardRow:
     totals: Totals
     oldest_undecided: datetime | None
     fetching: radar.Oldest | None  # of any month
+    unlisted: bool  # the month is over, and no whole list was read since
 
 
 def checked(month: str) -> str:
@@ -207,13 +208,18 @@ def bounds(month: str) -> tuple[datetime, datetime]:
     return first, after
 
 
+def may_see(viewer: Viewer, client_id: int) -> bool:
+    """Tell whether the months of this client are for this person, all of them or in numbers."""
+    membership = viewer.memberships.get(client_id)
+    whole = membership is not None and membership.sees_everything
+    return whole or bool(viewer.roles_at(client_id) & FIRM_ROLES)
+
+
 def sees_all(viewer: Viewer, client_id: int) -> bool:
     """Tell whether the person sees what is not approved as well; `NotAllowed` for neither."""
     membership = viewer.memberships.get(client_id)
-    if membership is not None and membership.sees_everything:
-        return True
-    if viewer.roles_at(client_id) & FIRM_ROLES:
-        return False
+    if may_see(viewer, client_id):
+        return membership is not None and membership.sees_everything
     raise NotAllowed(
         Sentence(
             "Lunile cuprind toate documentele firmei, iar tu vezi doar o parte. Cere-i "
@@ -253,8 +259,15 @@ async def board(
     totals = [_totals(one, month, found[one]) for one in ids]
     waiting = await _oldest_pending([one.client_id for one in totals if one.undecided], month)
     fetching = await radar.oldest(ids, at)
+    listed_at = await _listed_at(ids)
     return [
-        BoardRow(one, waiting.get(one.client_id), fetching.get(one.client_id)) for one in totals
+        BoardRow(
+            one,
+            waiting.get(one.client_id),
+            fetching.get(one.client_id),
+            _unlisted(month, listed_at.get(one.client_id), at),
+        )
+        for one in totals
     ]
 
 
@@ -266,11 +279,11 @@ async def report(client_id: int, month: str, at: datetime, *, everything: bool) 
     """
     first, after = bounds(checked(month))
     totals = await _counted(client_id, month)
-    listed_at = await _listed_at(client_id)
+    listed_at = (await _listed_at([client_id])).get(client_id)
     gaps = []
     if at < after:
         gaps.append(Gap("running"))
-    elif listed_at is None or listed_at < after + _LATE:
+    if _unlisted(month, listed_at, at):
         gaps.append(Gap("unlisted", oldest=listed_at))
     seen_from = await _first_listed(client_id)
     if seen_from is not None and seen_from - KEPT_BY_ANAF > first:
@@ -472,12 +485,22 @@ async def _in_period(client_id: int, period: str) -> int:
     return int(rows[0]["number"])
 
 
-async def _listed_at(client_id: int) -> datetime | None:
-    """Return since when every CIF that was ever listed has been listed whole; None: not yet."""
-    rows = await fetch("SELECT done_at FROM listing WHERE client = ?", [client_id])
-    if not rows or any(row["done_at"] is None for row in rows):
-        return None
-    return from_text(min(row["done_at"] for row in rows))
+async def _listed_at(client_ids: Iterable[int]) -> dict[int, datetime]:
+    """Return since when every CUI of a client has been listed whole; absent: not yet, or none."""
+    rows = await fetch(
+        "SELECT client_identifier.client AS id, MIN(COALESCE(listing.done_at, '')) AS done_at "
+        "FROM client_identifier LEFT JOIN listing ON listing.client = client_identifier.client "
+        "AND listing.cif = client_identifier.value WHERE client_identifier.scheme = 'cui' "
+        "AND client_identifier.client IN (SELECT value FROM json_each(?)) GROUP BY 1",
+        [json.dumps(list(client_ids))],
+    )
+    return {row["id"]: from_text(row["done_at"]) for row in rows if row["done_at"]}
+
+
+def _unlisted(month: str, listed_at: datetime | None, at: datetime) -> bool:
+    """Tell whether the month is over and no whole list was read since."""
+    _, after = bounds(month)
+    return at >= after and (listed_at is None or listed_at < after + _LATE)
 
 
 async def _first_listed(client_id: int) -> datetime | None:

@@ -7,6 +7,8 @@ request ran stays ended.
 
 from __future__ import annotations
 
+import json
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -83,6 +85,15 @@ async def load_session(token_hash: str) -> Session | None:
     """Return the session, dead or alive, or None. Asked at every request of the portal."""
     rows = fetch_now(f"{_SESSION} WHERE session.token_hash = ?", [token_hash])
     return _session(rows[0]) if rows else None
+
+
+async def load_sessions(token_hashes: Iterable[str]) -> dict[str, Session]:
+    """Return those of the sessions that there are, dead or alive, by their hash."""
+    rows = await fetch(
+        f"{_SESSION} WHERE session.token_hash IN (SELECT value FROM json_each(?))",
+        [json.dumps(sorted(token_hashes))],
+    )
+    return {row["token_hash"]: _session(row) for row in rows}
 
 
 async def sessions_of(account_id: int) -> list[Session]:

@@ -9,6 +9,7 @@ Litestar's own sessions, CSRF, OpenAPI pages and debug pages are not used.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
@@ -49,6 +50,11 @@ class PortalApp:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         await self._app(scope, receive, send)
 
+    async def stopping(self, stop: asyncio.Event) -> None:
+        """Wait until told to stop; answers that would go on for long end then, not when cut off."""
+        await stop.wait()
+        self.portal.watches.close()
+
 
 def create_app(
     settings: Settings,
@@ -69,7 +75,10 @@ def _litestar(portal: Portal, handlers: Sequence[BaseRouteHandler]) -> Litestar:
             portal.store = store
             # A key that cannot be read stops the start, not the first form.
             portal.key  # noqa: B018
-            yield
+            try:
+                yield
+            finally:
+                await portal.watches.closed()
         portal.store = None
 
     app = Litestar(

@@ -29,6 +29,7 @@ from appliance.web.visit import Visit, safe_path, set_visit
 # Forms that are shown to people who are not logged in: bound to a nonce cookie instead.
 BEFORE_LOG_IN = frozenset({"/login", "/activate"})
 BODY_SECONDS = 30
+UNATTENDED = "/spv/progress"
 
 
 class Gate:
@@ -113,7 +114,8 @@ class Gate:
             visit.language = visit.viewer.language
             visit.session_hash = session.token_hash
             visit.csrf = csrf.session_token(self._portal.key, session.token_hash)
-            if seen_is_old(session, visit.at):
+            # What a page asks for by itself, while nobody is there, keeps no session alive.
+            if not visit.path.endswith(UNATTENDED) and seen_is_old(session, visit.at):
                 with suppress(Busy):
                     await sessions.touch(session.token_hash, visit.at)
 

@@ -10,11 +10,13 @@ from typing import Any
 from litestar.connection import ASGIConnection
 
 from appliance.config import Settings
+from appliance.store import health
 from appliance.store.engine import Store
 from appliance.store.files import Archive
 from appliance.web.auth.cookies import Cookies
 from appliance.web.auth.host import Place
 from appliance.web.auth.passwords import Passwords
+from appliance.web.watching import Watches
 
 
 @dataclass
@@ -27,12 +29,14 @@ class Portal:
     place: Place = field(init=False)
     cookies: Cookies = field(init=False)
     archive: Archive = field(init=False)
+    watches: Watches[health.Health] = field(init=False)
     store: Store | None = None
 
     def __post_init__(self) -> None:
         self.place = Place(self.settings)
         self.cookies = Cookies(secure=self.place.secure)
         self.archive = Archive(self.settings.archive_dir)
+        self.watches = Watches(health.of_client, self.clock)
 
     @property
     def key(self) -> bytes:

@@ -52,7 +52,7 @@ async def whole_list(client_id: int, at: datetime) -> None:
     """Note that the client's only CIF was listed whole."""
     async with engine.transaction():
         await engine.execute(
-            "INSERT INTO listing (client, cif, tried_at, done_at) VALUES (?, '1', ?, ?) "
+            "INSERT INTO listing (client, cif, tried_at, done_at) VALUES (?, '12345674', ?, ?) "
             "ON CONFLICT DO UPDATE SET done_at = excluded.done_at",
             [client_id, months.to_text(at), months.to_text(at)],
         )
@@ -254,6 +254,10 @@ async def test_the_board_has_a_row_for_each_client_of_the_firms_person(world: Wo
     assert [row.totals.client_id for row in rows] == both
     assert rows[1].totals.listed == 0
     assert rows[1].oldest_undecided is None
+    assert not alfa.unlisted
+    await whole_list(world.alfa, NOW)
+    october = await months.board(await world.viewer("gina"), both, "2026-10", NOW)
+    assert [row.unlisted for row in october] == [False, True]
     assert await months.board(await world.viewer("ana"), both, "2026-11", NOW) == []
 
 

@@ -7,6 +7,7 @@ import dataclasses
 import threading
 from collections.abc import Awaitable, Callable, Coroutine, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -31,6 +32,7 @@ class Served:
     url: str
     site: Site
     loop: asyncio.AbstractEventLoop
+    stop: asyncio.Event
 
     def run(self, work: Coroutine[Any, Any, T]) -> T:
         return asyncio.run_coroutine_threadsafe(work, self.loop).result(30)
@@ -60,9 +62,10 @@ def served(folder: Path, seed: Callable[[Site], Awaitable[None]]) -> Iterator[Se
                 await accounts.set_password_hash(account_id, stored, NOW, rehash=True)
             site = Site(world, app, app.portal.clock)  # type: ignore[arg-type]
             await seed(site)
-            ready.append(Served(settings.web_url, site, asyncio.get_running_loop()))
+            ready.append(Served(settings.web_url, site, asyncio.get_running_loop(), stop))
             started.set()
-            await serve(app, configuration(settings), shutdown_trigger=stop.wait)  # type: ignore[arg-type]
+            stopping = partial(app.stopping, stop)
+            await serve(app, configuration(settings), shutdown_trigger=stopping)  # type: ignore[arg-type]
 
     def run() -> None:
         try:

@@ -114,6 +114,7 @@ ROUTES: Mapping[tuple[str, str], Table] = {
     **dict.fromkeys(
         [
             ("GET", "/clients"),
+            ("GET", "/spv"),
         ],
         table("""
                nobody ana    bogdan corina dan    ema    elena  florin gina   horia  bianca
@@ -148,6 +149,8 @@ absent         303    404    404    404    404    404    403    403    403    40
             ("GET", "/clients/{client_uid}/approved"),
             ("GET", "/clients/{client_uid}/archived"),
             ("GET", "/clients/{client_uid}/notices"),
+            ("GET", "/clients/{client_uid}/spv"),
+            ("GET", "/clients/{client_uid}/spv/progress"),
         ],
         table("""
                nobody ana    bogdan corina dan    ema    elena  florin gina   horia  bianca
@@ -177,6 +180,52 @@ absent         303    404    404    403    403    404    404    404    404    40
 alfa           303    400    400    403    403    400    400    404    400    400    404
 beta           303    404    404    403    403    404    404    400    400    400    400
 absent         303    404    404    403    403    404    404    404    404    404    404
+        """),
+    ),
+    **dict.fromkeys(
+        [
+            ("GET", "/months"),
+            ("GET", "/months/json"),
+        ],
+        table("""
+               nobody ana    bogdan corina dan    ema    elena  florin gina   horia  bianca
+-              303    403    403    403    403    403    200    200    200    200    403
+        """),
+    ),
+    **dict.fromkeys(
+        [
+            ("GET", "/clients/{client_uid}/months"),
+            ("GET", "/clients/{client_uid}/months/{month}"),
+            ("GET", "/clients/{client_uid}/months/{month}/json"),
+        ],
+        table("""
+               nobody ana    bogdan corina dan    ema    elena  florin gina   horia  bianca
+alfa           303    200    200    403    200    403    200    404    200    200    404
+beta           303    404    404    403    404    404    404    200    200    200    200
+absent         303    404    404    403    404    404    404    404    404    404    404
+        """),
+    ),
+    # No proof of that month has been made.
+    **dict.fromkeys(
+        [
+            ("GET", "/clients/{client_uid}/months/{month}/proof"),
+        ],
+        table("""
+               nobody ana    bogdan corina dan    ema    elena  florin gina   horia  bianca
+alfa           303    404    404    403    404    403    404    404    404    404    404
+beta           303    404    404    403    404    404    404    404    404    404    404
+absent         303    404    404    403    404    404    404    404    404    404    404
+        """),
+    ),
+    **dict.fromkeys(
+        [
+            ("POST", "/clients/{client_uid}/months/{month}/proof"),
+        ],
+        table("""
+               nobody ana    bogdan corina dan    ema    elena  florin gina   horia  bianca
+alfa           303    303    303    403    303    403    303    404    303    303    404
+beta           303    404    404    403    404    404    404    303    303    303    303
+absent         303    404    404    403    404    404    404    404    404    404    404
         """),
     ),
     **dict.fromkeys(
@@ -307,6 +356,37 @@ absent         303    403    403    403    403    403    404    404    403    40
 alfa notice    303    200    200    404    200    404    200    404    200    200    404
 beta notice    303    404    404    404    404    404    404    200    200    200    200
 absent         303    404    404    404    404    404    404    404    404    404    404
+        """),
+    ),
+    **dict.fromkeys(
+        [
+            ("POST", "/clients/{client_uid}/spv/fetch"),
+        ],
+        table("""
+               nobody ana    bogdan corina dan    ema    elena  florin gina   horia  bianca
+alfa           303    303    303    403    403    303    303    404    303    303    404
+beta           303    404    404    403    403    404    404    303    303    303    303
+absent         303    404    404    403    403    404    404    404    404    404    404
+        """),
+    ),
+    **dict.fromkeys(
+        [
+            ("POST", "/clients/{client_uid}/spv/interval"),
+        ],
+        table("""
+               nobody ana    bogdan corina dan    ema    elena  florin gina   horia  bianca
+alfa           303    303    403    403    403    403    303    404    303    303    404
+beta           303    404    403    403    403    403    404    303    303    303    303
+absent         303    404    403    403    403    403    404    404    404    404    404
+        """),
+    ),
+    **dict.fromkeys(
+        [
+            ("POST", "/spv/fetch"),
+        ],
+        table("""
+               nobody ana    bogdan corina dan    ema    elena  florin gina   horia  bianca
+-              303    403    403    403    403    403    303    303    303    303    403
         """),
     ),
     **dict.fromkeys(

@@ -176,7 +176,7 @@ async def _notice(site: Site, client_id: int, client_uid: str, mark: str) -> Thi
 def _address(path: str, thing: Thing | None) -> str:
     uid = thing.uid if thing else ""
     name = "message.xml" if path.startswith("/notices") else "invoice.xml"
-    values = {"name": name, "token": "x" * 43, "path": "app.css"}
+    values = {"name": name, "token": "x" * 43, "path": "app.css", "month": "2026-11"}
     values["fingerprint"] = "0" * 64
     return re.sub(r"{(\w+)[^}]*}", lambda found: values.get(found.group(1), uid), path)
 

@@ -5,7 +5,8 @@ ALTER TABLE client ADD COLUMN fetch_every_hours INTEGER; -- NULL: as sync.fetch_
 
 -- Whose turn a job takes, so that one client's thousands do not hold up the others.
 ALTER TABLE job ADD COLUMN client INTEGER REFERENCES client (id);
-ALTER TABLE job ADD COLUMN turn BIGINT NOT NULL DEFAULT 0; -- among equal priorities lower first; 0: deferred, or nobody's
+-- Among equal priorities lower first; 0: deferred, or nobody's; -1: held with all of its client.
+ALTER TABLE job ADD COLUMN turn BIGINT NOT NULL DEFAULT 0;
 -- 1: waits for next_attempt_at. Due jobs are found without looking at those that wait.
 ALTER TABLE job ADD COLUMN deferred INTEGER NOT NULL DEFAULT 0;
 UPDATE job SET deferred = 1 WHERE state = 'queued';
@@ -36,7 +37,7 @@ CREATE TABLE listing (                       -- what the last listing of a CIF g
     new INTEGER NOT NULL DEFAULT 0,
     missing INTEGER NOT NULL DEFAULT 0,      -- known, young enough to be listed, and not listed
     strangers INTEGER NOT NULL DEFAULT 0,    -- entries of companies that are no clients
-    problem TEXT,                            -- a Sentence as JSON: why the last try gave nothing
+    problem TEXT,                            -- a Sentence as JSON: what was wrong with the last try
     UNIQUE (client, cif)
 );
 

@@ -8,11 +8,14 @@ from appliance.web.pages import (
     certificates,
     decisions,
     document,
+    health,
     imports,
     lists,
     login,
+    months,
     notice,
     public,
+    spv,
 )
 
 HANDLERS: list[BaseRouteHandler] = [
@@ -24,4 +27,7 @@ HANDLERS: list[BaseRouteHandler] = [
     *notice.HANDLERS,
     *imports.HANDLERS,
     *certificates.HANDLERS,
+    *months.HANDLERS,
+    *health.HANDLERS,
+    *spv.HANDLERS,
 ]

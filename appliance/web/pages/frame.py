@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from appliance.core.lifecycle import import_choices
 from appliance.core.roles import CLIENT_ROLES, FIRM_ROLES, Role, Status, Viewer
-from appliance.store import clients, documents, notices
+from appliance.store import clients, documents, months, notices
 from appliance.store.clients import ClientRow
 from appliance.web.render import translate
 
@@ -16,6 +16,8 @@ SECTION_ICONS = {
     "rejected": "x-circle",
     "archived": "archive-box",
     "notices": "bell",
+    "months": "shield-check",
+    "spv": "arrow-path",
     "import": "inbox",
 }
 
@@ -43,6 +45,7 @@ class Item:
     count: int = 0
     due: bool = False  # the count is work for this person
     short: str = ""  # for the bar of a phone, where the label is too long
+    desk: bool = False  # not in that bar: a phone finds it beside the archive
 
 
 @dataclass(frozen=True)
@@ -103,8 +106,14 @@ async def frame_for(viewer: Viewer, section: str, current: ClientRow | None = No
     items.append(item("archived", seen.get(Status.ARCHIVED, 0)))
     open_notices = await notices.list_for(viewer, current.uid, alerts_only=True)
     items.append(item("notices", len(open_notices), due=True))
+    if months.may_see(viewer, current.id):
+        label = translate(viewer.language, "nav.months")
+        items.append(Item("months", label, SECTION_ICONS["months"], desk=True))
+    label = translate(viewer.language, "nav.spv")
+    items.append(Item("spv", label, SECTION_ICONS["spv"], desk=True))
     if import_choices(viewer, current.id):
-        items.append(item("import", 0))
+        label = translate(viewer.language, "nav.import")
+        items.append(Item("import", label, SECTION_ICONS["import"], desk=True))
     return Frame(
         section,
         firm,

@@ -23,6 +23,7 @@ from appliance.web.pages.cards import Card, card_of
 from appliance.web.pages.frame import SECTION_ICONS, Frame, frame_for
 from appliance.web.pages.objects import load_client
 from appliance.web.pages.places import done_at, list_place
+from appliance.web.pages.standing import standing_for
 from appliance.web.render import count, page, translate
 from appliance.web.visit import Visit, viewer_of, visit_of
 
@@ -92,7 +93,13 @@ async def client_list(request: Request[Any, Any, Any]) -> Response[str]:
                 "notices": open_notices[client.id],
             }
         )
-    return page(visit, "clients.html", frame=await frame_for(viewer, "clients"), rows=rows)
+    return page(
+        visit,
+        "clients.html",
+        frame=await frame_for(viewer, "clients"),
+        rows=rows,
+        obstacles=await standing_for(visit, viewer),
+    )
 
 
 @get("/clients/{client_uid:str}", opt=allow(PERSON, object="client"), dependencies=_CLIENT)
@@ -213,6 +220,7 @@ async def _list(
         waiting=_waiting_here(visit, frame) if status is Status.APPROVED else "",
         filters=_filters(visit, kind) if frame.count(status) else [],
         empty=_empty(viewer.language, status, frame),
+        obstacles=await standing_for(visit, viewer, client) if status is Status.PENDING else [],
         done=done,
         undo_back=f"{place}#d-{done.document.uid}" if done and done.document else "",
     )

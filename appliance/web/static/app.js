@@ -107,3 +107,36 @@ document.getElementById("import")?.addEventListener("submit", async (event) => {
   }
   button.disabled = false;
 });
+
+// What is fetched from SPV goes on before everybody's eyes: each event has the
+// page's live parts by their ids. It comes again by itself after a restart, and
+// rests while nobody looks, since a browser has few connections for one place.
+const live = document.querySelector("[data-live]");
+let events = null;
+
+function show(event) {
+  const parts = new DOMParser().parseFromString(event.data, "text/html").body.children;
+  for (const part of [...parts]) {
+    const here = document.getElementById(part.id);
+    if (!here) continue;
+    here.className = part.className;
+    if (here.innerHTML !== part.innerHTML) here.replaceChildren(...part.childNodes);
+  }
+}
+
+function listen() {
+  if (!live || document.hidden || events) return;
+  events = new EventSource(live.dataset.live);
+  events.addEventListener("message", show);
+  // The session is over: the page that comes now says so.
+  events.addEventListener("over", () => window.location.reload());
+}
+
+function rest() {
+  events?.close();
+  events = null;
+}
+
+document.addEventListener("visibilitychange", () => (document.hidden ? rest() : listen()));
+window.addEventListener("pagehide", rest);
+window.addEventListener("pageshow", listen);

@@ -1,0 +1,140 @@
+"""Is everything that ANAF listed in the archive? One line for each client of this person."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from typing import Any
+
+from litestar import Request, Response, get, post
+from litestar.handlers import BaseRouteHandler
+
+from appliance.core.month_words import days_sentence, grouped
+from appliance.core.roles import FIRM_ROLES
+from appliance.store import health as healths
+from appliance.store import runs
+from appliance.store.health import Line
+from appliance.store.messages import MessageState
+from appliance.store.radar import ALERT_DAYS
+from appliance.web import i18n
+from appliance.web.auth.guards import allow
+from appliance.web.forms import see_other
+from appliance.web.pages.frame import frame_for
+from appliance.web.pages.spv import LOST, intervals
+from appliance.web.pages.standing import standing
+from appliance.web.portal import Portal, portal_of
+from appliance.web.render import count, page, translate
+from appliance.web.visit import Visit, viewer_of, visit_of
+
+# A list that is older has missed a night.
+_LATE = timedelta(hours=36)
+_GOOD, _WARN, _BAD = range(3)
+_STYLES = {
+    _GOOD: ("good", "check-circle"),
+    _WARN: ("warn", "clock"),
+    _BAD: ("bad", "exclamation-circle"),
+}
+
+
+@get("/spv", opt=allow(*FIRM_ROLES))
+async def health(request: Request[Any, Any, Any]) -> Response[str]:
+    """Every client where this person works for the firm, what needs somebody first."""
+    visit, viewer = visit_of(request), viewer_of(request)
+    portal = portal_of(request)
+    board = await healths.board(viewer, visit.at)
+    board.sort(key=lambda line: -_level(line, visit.at))
+    stopped = {
+        why: [line.client for line in board if why in line.stopped] for why in healths.STOPPING
+    }
+    whole = sum(_level(line, visit.at) == _GOOD for line in board)
+    return page(
+        visit,
+        "health.html",
+        frame=await frame_for(viewer, "health"),
+        rows=[_row(line, visit, portal) for line in board],
+        obstacles=standing(visit, await healths.outages_now(), stopped),
+        whole=whole,
+        verdict=_verdict(whole, len(board), visit.language),
+        running=sum(line.running for line in board),
+    )
+
+
+@post("/spv/fetch", opt=allow(*FIRM_ROLES), status_code=303)
+async def fetch_all(request: Request[Any, Any, Any]) -> Response[str]:
+    """Fetch all of them now; what is under way goes on."""
+    visit, viewer = visit_of(request), viewer_of(request)
+    for line in await healths.board(viewer, visit.at):
+        if not line.client.provisional:
+            await runs.begin(line.client.id, viewer.user_id, visit.at)
+    return see_other("/spv")
+
+
+def _level(line: Line, at: datetime) -> int:
+    """Tell whether all is in the archive, something is not, or a person has to do something."""
+    if line.client.provisional:
+        return _GOOD
+    # Its first list was not whole yet; before the first night that is nobody's fault.
+    late = line.listed_at is None or at - line.listed_at > _LATE
+    soon = line.oldest is not None and line.oldest.days_left <= ALERT_DAYS[1]
+    if line.stopped or late or soon:
+        return _BAD
+    rest = line.counts[MessageState.QUEUED] or any(line.counts[state] for state in LOST)
+    return _WARN if rest or line.missing or line.problem else _GOOD
+
+
+def _verdict(whole: int, clients: int, language: str) -> str:
+    every = count(language, "health.of_clients", clients, num=grouped(clients, language))
+    if whole == clients:
+        return translate(language, "health.all", clients=every)
+    return translate(language, "health.some", whole=grouped(whole, language), clients=every)
+
+
+def _row(line: Line, visit: Visit, portal: Portal) -> dict[str, Any]:
+    language, level = visit.language, _level(line, visit.at)
+    style, icon = _STYLES[level]
+    label = translate(language, f"health.level.{style}")
+    if line.client.provisional:
+        style, icon, label = "plain", "", translate(language, "health.no_cif")
+    elif line.running:
+        style, icon, label = "archived", "arrow-path", translate(language, "health.running")
+    queued = line.counts[MessageState.QUEUED]
+    days = days_sentence(line.oldest.days_left).in_language(language) if line.oldest else ""
+    return {
+        "uid": line.client.uid,
+        "name": line.client.name,
+        "provisional": line.client.provisional,
+        "style": style,
+        "icon": icon,
+        "label": label,
+        "listed": i18n.lately(line.listed_at, visit.at, language) if line.listed_at else "",
+        "new": grouped(line.new, language) if line.new else "",
+        "queued": grouped(queued, language) if queued else "",
+        "days": days,
+        "problems": _problems(line, visit),
+        "intervals": intervals(portal, line.every_hours, language),
+    }
+
+
+def _problems(line: Line, visit: Visit) -> list[str]:
+    """What is wrong, the worst first, in a few words each."""
+    language = visit.language
+    said = [translate(language, f"health.stopped.{why}") for why in line.stopped]
+    if line.problem is not None and not line.stopped:
+        said.append(line.problem.in_language(language))
+    said += [
+        count(
+            language,
+            f"health.{state.value}",
+            line.counts[state],
+            num=grouped(line.counts[state], language),
+        )
+        for state in LOST
+        if line.counts[state]
+    ]
+    if line.missing:
+        said.append(
+            count(language, "health.missing", line.missing, num=grouped(line.missing, language))
+        )
+    return said
+
+
+HANDLERS: list[BaseRouteHandler] = [health, fetch_all]
