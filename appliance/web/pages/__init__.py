@@ -8,14 +8,12 @@ from appliance.web.pages import (
     certificates,
     decisions,
     document,
-    health,
     imports,
     lists,
     login,
     months,
     notice,
     public,
-    spv,
 )
 
 HANDLERS: list[BaseRouteHandler] = [
@@ -28,6 +26,4 @@ HANDLERS: list[BaseRouteHandler] = [
     *imports.HANDLERS,
     *certificates.HANDLERS,
     *months.HANDLERS,
-    *health.HANDLERS,
-    *spv.HANDLERS,
 ]
