@@ -230,51 +230,6 @@ absent         303    404    404    403    404    404    404    404    404    40
     ),
     **dict.fromkeys(
         [
-            ("GET", "/months"),
-            ("GET", "/months/json"),
-        ],
-        table("""
-               nobody ana    bogdan corina dan    ema    elena  florin gina   horia  bianca
--              303    403    403    403    403    403    200    200    200    200    403
-        """),
-    ),
-    **dict.fromkeys(
-        [
-            ("GET", "/clients/{client_uid}/months"),
-            ("GET", "/clients/{client_uid}/months/{month}"),
-            ("GET", "/clients/{client_uid}/months/{month}/json"),
-        ],
-        table("""
-               nobody ana    bogdan corina dan    ema    elena  florin gina   horia  bianca
-alfa           303    200    200    403    200    403    200    404    200    200    404
-beta           303    404    404    403    404    404    404    200    200    200    200
-absent         303    404    404    403    404    404    404    404    404    404    404
-        """),
-    ),
-    **dict.fromkeys(
-        [
-            ("GET", "/clients/{client_uid}/months/{month}/proof"),
-        ],
-        table("""
-               nobody ana    bogdan corina dan    ema    elena  florin gina   horia  bianca
-alfa           303    404    404    403    404    403    404    404    404    404    404
-beta           303    404    404    403    404    404    404    404    404    404    404
-absent         303    404    404    403    404    404    404    404    404    404    404
-        """),
-    ),
-    **dict.fromkeys(
-        [
-            ("POST", "/clients/{client_uid}/months/{month}/proof"),
-        ],
-        table("""
-               nobody ana    bogdan corina dan    ema    elena  florin gina   horia  bianca
-alfa           303    303    303    403    303    403    303    404    303    303    404
-beta           303    404    404    403    404    404    404    303    303    303    303
-absent         303    404    404    403    404    404    404    404    404    404    404
-        """),
-    ),
-    **dict.fromkeys(
-        [
             ("GET", "/documents/{document_uid}"),
             ("GET", "/documents/{document_uid}/files/{name}"),
         ],

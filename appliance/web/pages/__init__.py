@@ -8,12 +8,14 @@ from appliance.web.pages import (
     certificates,
     decisions,
     document,
+    health,
     imports,
     lists,
     login,
     months,
     notice,
     public,
+    spv,
 )
 
 HANDLERS: list[BaseRouteHandler] = [
@@ -26,4 +28,6 @@ HANDLERS: list[BaseRouteHandler] = [
     *imports.HANDLERS,
     *certificates.HANDLERS,
     *months.HANDLERS,
+    *health.HANDLERS,
+    *spv.HANDLERS,
 ]

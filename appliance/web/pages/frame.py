@@ -17,6 +17,7 @@ SECTION_ICONS = {
     "archived": "archive-box",
     "notices": "bell",
     "months": "shield-check",
+    "spv": "arrow-path",
     "import": "inbox",
 }
 
@@ -108,6 +109,8 @@ async def frame_for(viewer: Viewer, section: str, current: ClientRow | None = No
     if months.may_see(viewer, current.id):
         label = translate(viewer.language, "nav.months")
         items.append(Item("months", label, SECTION_ICONS["months"], desk=True))
+    label = translate(viewer.language, "nav.spv")
+    items.append(Item("spv", label, SECTION_ICONS["spv"], desk=True))
     if import_choices(viewer, current.id):
         label = translate(viewer.language, "nav.import")
         items.append(Item("import", label, SECTION_ICONS["import"], desk=True))
