@@ -20,6 +20,7 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 import threading
+import time
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, closing
@@ -189,6 +190,7 @@ class StoreEngine(SQLiteEngine):
         self._opened()
         if self.in_own_transaction():
             raise RuntimeError("this task is already inside a transaction")
+        since = time.monotonic()
         try:
             async with asyncio.timeout(TURN_TIMEOUT_SECONDS):
                 await self._turn.acquire()
@@ -196,7 +198,8 @@ class StoreEngine(SQLiteEngine):
             raise _busy() from error
         try:
             try:
-                await _to_the_end(self._on_writer(self._begin))
+                waited = time.monotonic() - since
+                await _to_the_end(self._on_writer(lambda: self._begin(waited)))
             except BaseException:
                 # A cancelled BEGIN may have succeeded a moment later.
                 await self._roll_back()
@@ -217,8 +220,12 @@ class StoreEngine(SQLiteEngine):
         finally:
             self._turn.release()
 
-    def _begin(self) -> None:
+    def _begin(self, waited: float) -> None:
+        # The time in line counts: else ten tasks would each wait the whole timeout in
+        # turn for a database that somebody else keeps.
+        patience = max(self._timeout - waited, min(self._timeout, 1.0))
         with _translated():
+            self._writer.execute(f"PRAGMA busy_timeout = {int(patience * 1000)}")
             self._writer.execute("BEGIN IMMEDIATE")
 
     def _commit(self) -> None:
