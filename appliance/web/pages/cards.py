@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 
@@ -82,7 +83,7 @@ def card_of(
         due=i18n.day(row.due_date, language) if row.due_date and row.due_date >= today else "",
         period=i18n.month(row.period, language) if row.period else "",
         flags=_flags(row, language, today, twins),
-        warnings=tuple(_warning(code, language) for code in row.warnings),
+        warnings=_warnings(row.warnings, language),
         actions=frozenset(action.value for action in allowed_actions(row.facts, viewer)),
         why=_why(why, language),
         folder_name=row.folder_name,
@@ -138,9 +139,10 @@ def _flags(
     return tuple(flags)
 
 
-def _warning(code: str, language: str) -> Flag:
-    if code in KNOWN_WARNINGS:
-        text = translate(language, f"warning.{code}")
-    else:
-        text = translate(language, "warning.other", code=code)
-    return Flag(text, "exclamation-triangle", "warn")
+def _warnings(codes: Sequence[str], language: str) -> tuple[Flag, ...]:
+    """Return a sentence for each warning; what the reader noticed is told by the invoice itself."""
+    keys = [f"warning.{code}" if code in KNOWN_WARNINGS else "warning.other" for code in codes]
+    return tuple(
+        Flag(translate(language, key), "exclamation-triangle", "warn")
+        for key in dict.fromkeys(keys)
+    )
