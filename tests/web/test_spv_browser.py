@@ -197,3 +197,18 @@ def test_the_pages_fit_the_screen_and_axe_finds_nothing_serious(
             ]
         visitor.close()
     assert not wrong, "\n".join(wrong)
+
+
+def test_a_portal_that_starts_again_behind_a_proxy_is_found_again(
+    chromium: Browser, portal: Served
+) -> None:
+    visitor = Visitor(chromium, portal, PHONE)
+    page = visitor.page
+    page.route("**/spv/progress", lambda route: route.fulfill(status=502, body="Bad Gateway"))
+    page_of(portal, visitor, "ana")
+    with page.expect_response(lambda response: response.status == 502):
+        pass
+    portal.run(runs.begin(portal.site.world.alfa, None, NOW))
+    page.unroute("**/spv/progress")
+    expect(page.locator("#outcome")).to_contain_text("Citim lista de la ANAF", timeout=20_000)
+    visitor.close()

@@ -130,6 +130,24 @@ function listen() {
   events.addEventListener("message", show);
   // The session is over: the page that comes now says so.
   events.addEventListener("over", () => window.location.reload());
+  events.addEventListener("error", () => {
+    // A cut connection is tried again by the browser; an answer that was no stream is not.
+    if (events?.readyState !== EventSource.CLOSED) return;
+    rest();
+    setTimeout(ask, 3000);
+  });
+}
+
+async function ask() {
+  if (document.hidden || events) return;
+  try {
+    const answer = await fetch(live.dataset.live);
+    if (answer.redirected) window.location.reload(); // to the log-in
+    else if (answer.ok) listen();
+    else setTimeout(ask, 3000); // a proxy answers for a portal that starts again
+  } catch {
+    setTimeout(ask, 3000);
+  }
 }
 
 function rest() {
