@@ -146,6 +146,17 @@ async def test_every_sentence_of_a_list_that_was_strange_is_said(ends: Site) -> 
         assert "Lista din SPV a fost citită întreagă: azi, 12:00" in text
 
 
+async def test_what_is_due_during_an_outage_waits_for_the_next_question(site: Site) -> None:
+    await messages.remember(site.world.alfa, [entry("7000007")], NOW)
+    elena = await site.browser("elena")
+    assert "Acum." in (await elena.get(await place(site))).text
+    for number in range(3):
+        await outages.failed("api", NOW, said("tace"), f"obiect {number}")
+    text = (await elena.get(await place(site))).text
+    assert "Acum." not in text
+    assert "Încercăm din nou la 12:01." in text
+
+
 async def test_two_who_press_the_button_run_one_fetch(site: Site) -> None:
     ana, elena = await site.browser("ana"), await site.browser("elena")
     for browser in (ana, elena):

@@ -260,7 +260,7 @@ def _live(seen: Health, visit: Visit, viewer: Viewer, client: ClientRow) -> dict
         "listed": _listed(seen.listings, visit),
         "notes": [] if sight is Sight.STATE else _notes(seen.listings, visit, sight),
         "counts": [] if sight is Sight.STATE else _counts(seen, client, may_list, language),
-        "queues": [] if sight is Sight.STATE else _queues(seen.queues, visit, sight),
+        "queues": [] if sight is Sight.STATE else _queues(seen, visit, sight),
     }
 
 
@@ -362,10 +362,12 @@ def _counts(
     ]
 
 
-def _queues(found: Any, visit: Visit, sight: Sight) -> list[dict[str, str]]:
+def _queues(seen: Health, visit: Visit, sight: Sight) -> list[dict[str, str]]:
     """What waits, by reason; reasons that read the same are one."""
+    # Nothing that is due begins before the host that is silent is asked again.
+    held = max((outage.next_try_at for outage in seen.outages), default=visit.at)
     merged: dict[str, list[Queue]] = {}
-    for queue in found:
+    for queue in seen.queues:
         why = _reason(queue.problem, sight, visit.language) if queue.problem else ""
         merged.setdefault(why, []).append(queue)
     shown = []
@@ -377,7 +379,7 @@ def _queues(found: Any, visit: Visit, sight: Sight) -> list[dict[str, str]]:
                     visit.language, "fetching.messages", sum(queue.number for queue in queues)
                 ),
                 "why": why,
-                "when": _when(min(times) if times else None, visit),
+                "when": _when(max(min(times), held) if times else None, visit),
             }
         )
     return shown
