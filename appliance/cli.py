@@ -204,12 +204,27 @@ def demo(
     type=click.Path(path_type=Path, file_okay=False),
     help="Keep key, messages and tokens here, so that a restart is the same SPV.",
 )
+@click.option(
+    "--clients",
+    type=click.IntRange(min=0),
+    default=0,
+    help="Load mode: so many clients share --invoices messages, worked out when asked for.",
+)
+@click.option(
+    "--latency",
+    type=click.IntRange(min=0),
+    default=0,
+    metavar="MS",
+    help="Answer each call so many milliseconds later.",
+)
+@click.option("--no-limits", is_flag=True, help="Count no calls: nothing is refused as too many.")
 def simulator(**options: Any) -> None:
     """Run a fake SPV that behaves like ANAF's, for any client of it (docs/simulator.md)."""
     from appliance import simulator as room
 
     end_with_supervisor()
-    room.serve(**options)
+    limits = room.Limits.none() if options.pop("no_limits") else None
+    room.serve(limits=limits, **options)
 
 
 _certificates = click.option(

@@ -51,6 +51,8 @@ class Simulator:
         directory: Path | None = None,
         limits: Limits | None = None,
         signer: Signer | None = None,
+        clients: int = 0,
+        latency: int = 0,
     ) -> None:
         if directory is not None:
             directory.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -63,6 +65,7 @@ class Simulator:
             documents=documents,
             directory=directory,
             limits=limits or Limits(),
+            clients=clients,
         )
         name = hashlib.sha256(signer.secret).hexdigest()
         self._used = directory / "used-tokens" if directory else None
@@ -73,6 +76,8 @@ class Simulator:
             for jti in self._used.read_text(encoding="ascii").split():
                 self.authority.forget(jti)
         self.app = App(self.state, self.authority)
+        if latency:
+            self.app.control.keep_waiting(latency / 1000)
 
     @property
     def certificate(self) -> bytes:
@@ -156,9 +161,20 @@ def serve(
     directory: Path | None = None,
     limits: Limits | None = None,
     clock: Callable[[], datetime] = _utc_now,
+    clients: int = 0,
+    latency: int = 0,
 ) -> None:
     """Serve until Ctrl-C or SIGTERM. The files are written once the port answers."""
-    simulator = Simulator(seed, invoices, documents, clock, directory=directory, limits=limits)
+    simulator = Simulator(
+        seed,
+        invoices,
+        documents,
+        clock,
+        directory=directory,
+        limits=limits,
+        clients=clients,
+        latency=latency,
+    )
     listening = listen(host, port)
     bound = listening.getsockname()[1]
     shown = f"[{host}]" if ":" in host else host
@@ -171,13 +187,17 @@ def serve(
     asyncio.run(_hypercorn(simulator.app, configured(listening)))  # type: ignore[arg-type]
 
 
+def _named(cifs: tuple[str, ...]) -> str:
+    return ", ".join(cifs) if len(cifs) < 8 else f"{len(cifs)} CIFs, the first of them {cifs[0]}"
+
+
 def _announce(
     simulator: Simulator, url: str, json_file: Path | None, documents: Path | None
 ) -> None:
     state = simulator.state
     lines = [
         f"Simulated SPV at {url} (no fiscal value)",
-        f"  {len(state.messages)} messages for {', '.join(state.rights[SERIAL])}",
+        f"  {state.count()} messages for {_named(state.rights[SERIAL])}",
         f"  OAuth  {url}/anaf-oauth2/v1/authorize and /token",
         f"  API    {url}/prod/FCTEL/rest/",
         f"  client_id {simulator.authority.client_id}",

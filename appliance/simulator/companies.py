@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import zlib
 from dataclasses import dataclass
+from functools import cache
 
 from stdnum import iban as stdnum_iban
 from stdnum.ro import cui as stdnum_cui
@@ -152,3 +153,39 @@ CLIENTS = (
         2,
     ),
 )
+
+
+_TRADES = (
+    "Brutăria", "Autoservice", "Instalații", "Tâmplăria", "Farmacia", "Transport", "Agro",
+    "Contabil Expert", "Librăria", "Florăria", "Electro", "Cofetăria", "Vinăria", "Papetăria",
+    "Optica", "Dental", "Construct", "Mobila", "Tipografia", "Ferma", "Restaurant", "Pensiunea",
+    "Atelier", "Depozit", "Birotica",
+)  # fmt: skip
+_PLACES = (
+    ("Bistrița", "RO-BN"), ("Făgăraș", "RO-BV"), ("Turda", "RO-CJ"), ("Mediaș", "RO-SB"),
+    ("Râmnicu Sărat", "RO-BZ"), ("Pașcani", "RO-IS"), ("Câmpina", "RO-PH"), ("Roman", "RO-NT"),
+    ("Lugoj", "RO-TM"), ("Onești", "RO-BC"), ("Dej", "RO-CJ"), ("Medgidia", "RO-CT"),
+    ("Sighișoara", "RO-MS"), ("Caracal", "RO-OT"), ("Tecuci", "RO-GL"), ("Huși", "RO-VS"),
+)  # fmt: skip
+_FIRST_INVENTED = 8_600_001
+
+
+@cache
+def client_company(position: int) -> Company:
+    """Return the client at this place: those of the demo first, then invented ones without end."""
+    if position < len(CLIENTS):
+        return CLIENTS[position].company
+    turn, trade = divmod(position - len(CLIENTS), len(_TRADES))
+    place, county = _PLACES[turn % len(_PLACES)]
+    number = f" {turn // len(_PLACES) + 1}" if turn >= len(_PLACES) else ""
+    return company(
+        f"{_TRADES[trade]} {place}{number} {'PFA' if position % 3 == 2 else 'SRL'}",
+        _FIRST_INVENTED + 7 * position,
+        f"Str. Gării nr. {1 + position % 90}",
+        place,
+        county,
+        vat=position % 3 != 2,
+        bank=tuple(_BANKS)[position % len(_BANKS)],
+        series=f"C{position}",
+        style=("plain", "compact", "prefixed", "windows")[position % 4],
+    )

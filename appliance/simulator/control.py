@@ -24,8 +24,9 @@ from typing import Any
 
 from appliance.simulator.faults import FAULTS, Fault
 from appliance.simulator.http import Receive, Request, Response, json_answer
+from appliance.simulator.messages import Message
 from appliance.simulator.oauth import Authority
-from appliance.simulator.state import Message, State
+from appliance.simulator.state import State
 
 
 @dataclass
@@ -47,6 +48,10 @@ class Control:
     _held: Counter[str] = field(default_factory=Counter)
     _let_go: asyncio.Event = field(default_factory=asyncio.Event)
 
+    def keep_waiting(self, seconds: float) -> None:
+        """Hold every answer of ANAF's paths back for so long."""
+        self._latency[""] = seconds
+
     def answer(self, request: Request) -> Response:
         """Answer a request below /simulator."""
         name = request.path.strip("/").removeprefix("simulator").strip("/")
@@ -64,7 +69,7 @@ class Control:
         state = self.state
         return {
             "now": state.now().isoformat(),
-            "messages": len(state.messages),
+            "messages": state.count(),
             "documents": state.served,
             "ignored": state.ignored,
             "cifs": list(state.rights.get(self.authority.serial, ())),

@@ -21,7 +21,7 @@ def download(state: State, request: Request, serial: str) -> Response:
     if not digits(wanted):
         text = f"Id descarcare introdus= {wanted} nu este un numar intreg"
         return error_answer(text, title)
-    message = state.messages.get(wanted)
+    message = state.message(wanted)
     if message is None or (message.visible or message.created) > state.now():
         return error_answer(f"Pentru id={wanted} nu exista inregistrata nici o factura", title)
     if message.cif not in state.rights.get(serial, ()):

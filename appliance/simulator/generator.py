@@ -29,7 +29,7 @@ from appliance.simulator.catalogue import (
     Supplier,
     hardware,
 )
-from appliance.simulator.companies import CLIENTS, Company
+from appliance.simulator.companies import CLIENTS, Company, client_company
 from appliance.simulator.invoice import (
     AllowanceDraft,
     AttachmentDraft,
@@ -131,6 +131,15 @@ def one_more(seed: int, serial: int, client: int, received: bool, now: datetime)
     return _entries(0, slot)
 
 
+def written(
+    seed: str, client: int, received: bool, special: str, moment: datetime, number: str, turn: int
+) -> bytes:
+    """Return one invoice of a client, the same one for the same arguments."""
+    slot = _slot(_random(seed), seed, client, received, special, moment, turn)
+    slot.number = number
+    return write(draft(slot))
+
+
 def _random(seed: str) -> random.Random:
     return random.Random(seed)  # noqa: S311 - to be repeatable is the point
 
@@ -189,11 +198,19 @@ def _slot(
     moment: datetime,
     position: int = 0,
 ) -> _Slot:
-    company = CLIENTS[client].company
-    own = Supplier(company, OWN_GOODS[client])
     issue_date = moment.astimezone(BUCHAREST).date() - timedelta(
         days=rng.choice((0, 0, 1, 1, 2, 4))
     )
+    seller, buyer = parties(client, received, special, position)
+    return _Slot(moment, client, received, seller, buyer, special, seed, issue_date)
+
+
+def parties(
+    client: int, received: bool, special: str, position: int = 0
+) -> tuple[Supplier, Company]:
+    """Return who sells what to whom in an invoice of this client."""
+    company = client_company(client)
+    own = Supplier(company, OWN_GOODS[client % len(OWN_GOODS)])
     if not received:
         customer = CUSTOMERS[(position // 4) % len(CUSTOMERS)]
         if special == "foreign":
@@ -207,17 +224,15 @@ def _slot(
             )
             own = Supplier(SELLER_WITHOUT_SOFTWARE, goods, Profile.OUTSIDE)
             customer = company
-        return _Slot(moment, client, False, own, customer, special, seed, issue_date)
+        return own, customer
     if special == "between_clients":
-        own = Supplier(CLIENTS[1].company, OWN_GOODS[1])
-        return _Slot(moment, client, True, own, company, special, seed, issue_date)
+        return Supplier(CLIENTS[1].company, OWN_GOODS[1]), company
     wanted = _PROFILE_OF.get(special)
     choices = [s for s in SUPPLIERS if wanted is None or s.profile is wanted]
     if special == "zero":
         choices = [s for s in SUPPLIERS if any(item.category == "Z" for item in s.items)]
     # each client meets its own suppliers again and again
-    supplier = choices[(position * 5 + client * 3) % len(choices)]
-    return _Slot(moment, client, True, supplier, company, special, seed, issue_date)
+    return choices[(position * 5 + client * 3) % len(choices)], company
 
 
 def _number(slots: list[_Slot]) -> None:
@@ -266,10 +281,10 @@ def _entries(upload: int, slot: _Slot) -> list[Planned]:
         return write(draft(slot))
 
     def entry(cif: str, tip: str) -> Planned:
-        issuer, beneficiary = _digits(seller), _digits(buyer)
+        issuer, beneficiary = digits(seller), digits(buyer)
         return Planned(cif, tip, upload, slot.created, issuer, beneficiary, self_billed, write_it)
 
-    clients = {client.company.cif for client in CLIENTS}
+    clients = {client.company.cif for client in CLIENTS} | {client_company(slot.client).cif}
     entries = []
     if self_billed:
         return [entry(buyer, ISSUED)]
@@ -280,7 +295,7 @@ def _entries(upload: int, slot: _Slot) -> list[Planned]:
     return entries
 
 
-def _digits(cif: str) -> str:
+def digits(cif: str) -> str:
     return "".join(c for c in cif if c.isdigit()) or "0"
 
 
@@ -299,8 +314,8 @@ def _answers(slots: list[_Slot], anchor: datetime) -> list[Planned]:
     for turn in range(count):
         upload, slot = own[(turn * 7) % len(own)]
         later = min(slot.created + timedelta(hours=20, minutes=turn), anchor - timedelta(minutes=4))
-        seller, buyer = slot.supplier.company.cif, _digits(slot.customer.cif)
-        text = _BUYER_TEXTS[turn % len(_BUYER_TEXTS)].format(number=slot.number)
+        seller, buyer = slot.supplier.company.cif, digits(slot.customer.cif)
+        text = BUYER_TEXTS[turn % len(BUYER_TEXTS)].format(number=slot.number)
         planned.append(
             Planned(
                 seller,
@@ -310,13 +325,13 @@ def _answers(slots: list[_Slot], anchor: datetime) -> list[Planned]:
                 buyer,
                 seller,
                 False,
-                _says(text),
+                says(text),
                 about=upload,
             )
         )
         upload, slot = own[(turn * 11 + 1) % len(own)]
         seller = slot.supplier.company.cif
-        errors = _ERROR_TEXTS[turn % len(_ERROR_TEXTS)]
+        errors = ERROR_TEXTS[turn % len(ERROR_TEXTS)]
         planned.append(
             Planned(
                 seller,
@@ -326,27 +341,27 @@ def _answers(slots: list[_Slot], anchor: datetime) -> list[Planned]:
                 seller,
                 buyer,
                 False,
-                _refuses(seller, errors),
+                refuses(seller, errors),
             )
         )
     return planned
 
 
-def _says(text: str) -> Callable[[str, str], bytes]:
+def says(text: str) -> Callable[[str, str], bytes]:
     return lambda upload_id, about: buyer_message(about, text)
 
 
-def _refuses(cif: str, errors: Sequence[str]) -> Callable[[str, str], bytes]:
+def refuses(cif: str, errors: Sequence[str]) -> Callable[[str, str], bytes]:
     return lambda upload_id, about: error_document(upload_id, cif, errors)
 
 
-_BUYER_TEXTS = (
+BUYER_TEXTS = (
     "Factura {number} nu corespunde comenzii: cantitatea livrată este mai mică. "
     "Vă rugăm să o corectați.",
     "Vă rugăm să completați numărul contractului pe factura {number}.",
     "Factura {number} nu este pentru noi; vă rugăm să o stornați.",
 )
-_ERROR_TEXTS = (
+ERROR_TEXTS = (
     (
         "E: validari globale\n eroare regula: R6.1: CIF-ul cumparatorului nu figureaza in baza de "
         "date:12345",

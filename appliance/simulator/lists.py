@@ -6,7 +6,7 @@ listaMesajePaginatieFactura; limiteApeluriAPI for the quotas.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from typing import Any
 
@@ -21,7 +21,8 @@ from appliance.simulator.http import (
     moment_of,
     wall,
 )
-from appliance.simulator.state import PAGE, WINDOW, Message, State
+from appliance.simulator.messages import Message
+from appliance.simulator.state import PAGE, WINDOW, State
 
 _LIST_QUOTA = (
     "S-au facut deja {limit} interogari de lista mesaje de catre utilizator in cursul zilei"
@@ -130,7 +131,7 @@ def _list_error(state: State, cif: str, filtru: str, serial: str) -> str | None:
 
 
 def _envelope(
-    state: State, messages: list[Message], numbers: Mapping[str, int], serial: str, title: str
+    state: State, messages: Sequence[Message], numbers: Mapping[str, int], serial: str, title: str
 ) -> dict[str, Any]:
     return {
         "mesaje": [message.entry() for message in messages],

@@ -12,8 +12,8 @@ import hashlib
 import json
 import os
 from collections import Counter, OrderedDict, deque
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, fields
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -23,12 +23,15 @@ from appliance.core import cif as cifs
 from appliance.core.errors import DocumentRefused, ZipRefused
 from appliance.core.times import BUCHAREST, from_text, to_text
 from appliance.simulator import generator
-from appliance.simulator.companies import CLIENTS
+from appliance.simulator.companies import CLIENTS, client_company
+from appliance.simulator.crowd import Crowd
+from appliance.simulator.messages import Message, Upload, details
 from appliance.simulator.signing import Signer
 
 WINDOW = timedelta(days=60)
 PAGE = 500
 _CACHED_ZIPS = 1000
+_COUNTED_DAYS = 3
 # Ranges of their own, so that what is added to one leaves the ids of the others as they were.
 _FIRST_UPLOAD, _FIRST_DOWNLOAD = 6_471_400_000, 7_712_300_000
 _ADDED_UPLOAD, _ADDED_DOWNLOAD = 6_571_400_000, 7_812_300_000
@@ -47,43 +50,9 @@ class Limits:
     states_per_message: int = 100
     buyer_messages_per_day: int = 1000  # per CUI
 
-
-@dataclass
-class Message:
-    """One entry of one CIF's list, and the zip behind it."""
-
-    id: str
-    upload_id: str
-    cif: str
-    tip: str
-    details: str
-    created: datetime
-    write: Callable[[], bytes]
-    raw_zip: bytes | None = None
-    visible: datetime | None = None  # later than `created` when the index is late
-
-    def entry(self) -> dict[str, str]:
-        """Return the entry with ANAF's keys in ANAF's order."""
-        return {
-            "data_creare": f"{self.created.astimezone(BUCHAREST):%Y%m%d%H%M}",
-            "cif": self.cif,
-            "id_solicitare": self.upload_id,
-            "detalii": self.details,
-            "tip": self.tip,
-            "id": self.id,
-        }
-
-
-@dataclass
-class Upload:
-    """A file that somebody sent in, and what became of it."""
-
-    id: str
-    cif: str
-    created: datetime
-    state: str  # ok, nok, XML cu erori nepreluat de sistem
-    download_id: str = ""
-    parties: frozenset[str] = frozenset()
+    @classmethod
+    def none(cls) -> Limits:
+        return cls(**{field.name: 0 for field in fields(cls)})
 
 
 @dataclass
@@ -97,26 +66,30 @@ class State:
     documents: Path | None = None
     directory: Path | None = None
     limits: Limits = field(default_factory=Limits)
+    clients: int = 0  # that many clients with messages that are worked out, not stored
     processing: timedelta = timedelta(0)
     indexing: timedelta = timedelta(0)
 
     def __post_init__(self) -> None:
         self.offset = timedelta(0)
-        self.rights: dict[str, tuple[str, ...]] = {
-            SERIAL: tuple(client.company.cif for client in CLIENTS)
-        }
         self.messages: dict[str, Message] = {}
         self.uploads: dict[str, Upload] = {}
         self.ignored = 0
         self.served = 0
         self._by_cif: dict[str, list[Message]] = {}
-        self._counters: Counter[tuple[str, str, str]] = Counter()
+        self._counters: dict[str, Counter[tuple[str, str]]] = {}
         self._calls: deque[datetime] = deque()
         self._zips: OrderedDict[str, bytes] = OrderedDict()
         self._known: dict[tuple[str, str, int], Upload] = {}
         self._next_upload, self._next_download = _FIRST_UPLOAD, _FIRST_DOWNLOAD
         self.anchor = self._anchor()
-        self._generate()
+        self.crowd: Crowd | None = None
+        if self.clients:
+            self.crowd = Crowd(self.seed, self.clients, self.invoices, self.anchor)
+        else:
+            self._generate()
+        companies = (client_company(place).cif for place in range(self.clients or len(CLIENTS)))
+        self.rights: dict[str, tuple[str, ...]] = {SERIAL: tuple(companies)}
         if self.documents is not None:
             self._serve_documents(self.documents)
         self._next_upload, self._next_download = _ADDED_UPLOAD, _ADDED_DOWNLOAD
@@ -207,7 +180,19 @@ class State:
         self._next_upload += 1
         return str(self._next_upload)
 
-    def listed(self, cif: str, start: datetime, end: datetime, filtru: str) -> list[Message]:
+    def count(self) -> int:
+        """Return how many messages there are, in all lists together."""
+        return len(self.messages) + (self.crowd.invoices if self.crowd else 0)
+
+    def message(self, message_id: str) -> Message | None:
+        found = self.messages.get(message_id)
+        return found or (self.crowd.message(message_id) if self.crowd else None)
+
+    def upload_of(self, upload_id: str) -> Upload | None:
+        found = self.uploads.get(upload_id)
+        return found or (self.crowd.upload(upload_id) if self.crowd else None)
+
+    def listed(self, cif: str, start: datetime, end: datetime, filtru: str) -> Sequence[Message]:
         """Return the messages of a CIF created in [start, end], the newest first."""
         now = self.now()
         found = [
@@ -217,6 +202,11 @@ class State:
             and (message.visible or message.created) <= now
             and (not filtru or _LETTERS.get(spv.message_type(message.tip)) == filtru)
         ]
+        if self.crowd is not None:
+            worked_out = self.crowd.listed(cif, start, min(end, now), filtru)
+            if not found:
+                return worked_out
+            found += worked_out
         return sorted(found, key=lambda m: (m.created, int(m.id)), reverse=True)
 
     def zip_of(self, message: Message) -> bytes:
@@ -227,7 +217,8 @@ class State:
         if known is None:
             local = message.created.astimezone(BUCHAREST)
             known = self.signer.pack(message.upload_id, message.write(), local)
-            self._zips[message.id] = known
+            if message.id in self.messages:
+                self._zips[message.id] = known
             if len(self._zips) > _CACHED_ZIPS:
                 self._zips.popitem(last=False)
         return known
@@ -362,11 +353,12 @@ class State:
     def _answer(self, upload: Upload, data: bytes, visible: datetime) -> list[Message]:
         """A buyer's message: shown to both sides of the invoice it is about."""
         message = spv.read_buyer_message(data)
-        about = self.uploads.get(message.upload_id)
+        about = self.upload_of(message.upload_id)
         text = details(generator.BUYER_MESSAGE, upload.id, "", "", False, message.upload_id)
         added = []
         sides = (about.parties if about else frozenset()) - {upload.cif}
-        for cif in sorted(sides & set(self._by_cif)):
+        known = set(self._by_cif) | {cif for cifs in self.rights.values() for cif in cifs}
+        for cif in sorted(sides & known):
             added.append(
                 self._add(
                     cif,
@@ -420,7 +412,8 @@ class State:
             return self._take(line, at)
         upload_id = self._new_upload_id()
         if line["do"] == "generate":
-            position = [c.company.cif for c in CLIENTS].index(str(line["cif"]))
+            places = range(self.clients or len(CLIENTS))
+            position = [client_company(place).cif for place in places].index(str(line["cif"]))
             serial = int(upload_id) - _ADDED_UPLOAD
             entries = generator.one_more(self.seed, serial, position, bool(line["received"]), at)
             return [self._add_planned(entry, upload_id, "") for entry in entries]
@@ -437,9 +430,11 @@ class State:
     def over_rate(self) -> bool:
         """Count a call; tell whether it is over the ceiling of the last minute."""
         limit, now = self.limits.calls_per_minute, self.now()
+        if not limit:
+            return False
         while self._calls and now - self._calls[0] >= timedelta(minutes=1):
             self._calls.popleft()
-        if limit and len(self._calls) >= limit:
+        if len(self._calls) >= limit:
             return True
         self._calls.append(now)
         return False
@@ -447,35 +442,19 @@ class State:
     def over_quota(self, kind: str, key: str, limit: int) -> bool:
         """Count against a daily limit; the day ends at midnight in Romania."""
         day = f"{self.now().astimezone(BUCHAREST):%Y%m%d}"
-        counted = self._counters[day, kind, key]
-        if limit and counted >= limit:
+        if not limit:
+            return False
+        counters = self._counters.setdefault(day, Counter())
+        if len(self._counters) > _COUNTED_DAYS:
+            self._counters.pop(next(name for name in self._counters if name != day))
+        if counters[kind, key] >= limit:
             return True
-        self._counters[day, kind, key] = counted + 1
+        counters[kind, key] += 1
         return False
 
     def forget_counters(self) -> None:
         self._counters.clear()
         self._calls.clear()
-
-
-def details(
-    tip: str, upload_id: str, issuer: str, beneficiary: str, self_billed: bool, about: str
-) -> str:
-    """Return the sentence that ANAF puts into `detalii`."""
-    if tip == generator.ERRORS:
-        return f"Erori de validare identificate la factura transmisa cu id_incarcare={upload_id}"
-    if tip.startswith("MESAJ"):
-        # ANAF's own wording is not published
-        return f"Mesaj cumparator pentru factura cu id_incarcare={about}"
-    if self_billed:
-        return (
-            f"Factura cu id_incarcare={upload_id} transmisa de cif={beneficiary}  "
-            f"ca autofactura in numele cif={issuer}"
-        )
-    return (
-        f"Factura cu id_incarcare={upload_id} emisa de cif_emitent={issuer} "
-        f"pentru cif_beneficiar={beneficiary}"
-    )
 
 
 _LETTERS = {

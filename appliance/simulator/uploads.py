@@ -82,7 +82,7 @@ def status(state: State, request: Request, serial: str) -> Response:
         return _stare_error("Nu exista niciun CIF petru care sa aveti drept")
     if not digits(wanted):
         return _stare_error(f"Id_incarcare introdus= {wanted} nu este un numar intreg")
-    upload = state.uploads.get(wanted)
+    upload = state.upload_of(wanted)
     if upload is None:
         return _stare_error(f"Nu exista factura cu id_incarcare= {wanted}")
     if upload.cif not in reachable:

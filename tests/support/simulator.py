@@ -60,12 +60,16 @@ def running_simulator(
     directory: Path | None = None,
     limits: Limits | None = None,
     port: int = 0,
+    clients: int = 0,
+    latency: int = 0,
 ) -> Iterator[Running]:
     """Serve one over real HTTP in a thread until the block ends.
 
     Without a `clock` its time is real.
     """
-    more: dict[str, Any] = {"clock": clock} if clock is not None else {}
+    more: dict[str, Any] = {"clients": clients, "latency": latency}
+    if clock is not None:
+        more["clock"] = clock
     if directory is None:
         more["signer"] = _signer()
     simulator = Simulator(seed, invoices, documents, directory=directory, limits=limits, **more)
