@@ -277,7 +277,7 @@ async def report(client_id: int, month: str, at: datetime, *, everything: bool) 
     `everything` is what `sees_all` said of whoever reads it: without it nothing
     but numbers and ages tells of what is not approved.
     """
-    first, after = bounds(checked(month))
+    _, after = bounds(checked(month))
     totals = await _counted(client_id, month)
     listed_at = (await _listed_at([client_id])).get(client_id)
     gaps = []
@@ -285,8 +285,8 @@ async def report(client_id: int, month: str, at: datetime, *, everything: bool) 
         gaps.append(Gap("running"))
     if _unlisted(month, listed_at, at):
         gaps.append(Gap("unlisted", oldest=listed_at))
-    seen_from = await _first_listed(client_id)
-    if seen_from is not None and seen_from - KEPT_BY_ANAF > first:
+    seen_from = await _seen_late(client_id, month)
+    if seen_from is not None:
         gaps.append(Gap("unseen", oldest=seen_from))
     gaps += [
         await _absent(client_id, month, state, at, everything=everything) for state in totals.absent
@@ -325,7 +325,7 @@ async def places(client_id: int, month: str) -> list[Place]:
         "UNION SELECT notice.archive_month, notice.uid FROM message INDEXED BY message_month "
         "JOIN notice ON notice.uid = message.uid "
         "WHERE message.client = ?1 AND message.month = ?2 "
-        "UNION SELECT archive_month, uid FROM document "
+        "UNION SELECT archive_month, uid FROM document INDEXED BY document_other "
         "WHERE client = ?1 AND list_date BETWEEN ?3 AND ?4 AND message IS NULL",
         [client_id, month, first, last],
     )
@@ -353,7 +353,7 @@ _OF_MESSAGES = (
     "WHERE message.client = ?1 AND message.month = ?2"
 )
 _OF_NONE = (
-    "FROM document INDEXED BY document_all LEFT JOIN message ON 0 "
+    "FROM document INDEXED BY document_other LEFT JOIN message ON 0 "
     "WHERE document.client = ?1 AND document.list_date BETWEEN ?3 AND ?4 "
     "AND document.message IS NULL"
 )
@@ -503,10 +503,20 @@ def _unlisted(month: str, listed_at: datetime | None, at: datetime) -> bool:
     return at >= after and (listed_at is None or listed_at < after + _LATE)
 
 
-async def _first_listed(client_id: int) -> datetime | None:
-    """Return when the first list was read that gave the client a message."""
+async def _seen_late(client_id: int, month: str) -> datetime | None:
+    """Return when the client was first listed, if ANAF had by then begun to forget the month."""
+    first, _ = bounds(month)
+    in_time = to_text(first + KEPT_BY_ANAF)
+    # Nearly always true of the first row that is looked at; all of them take a while.
+    if await fetch(
+        "SELECT 1 FROM message INDEXED BY message_month "
+        "WHERE client = ? AND month <= ? AND listed_at <= ? LIMIT 1",
+        [client_id, month, in_time],
+    ):
+        return None
     rows = await fetch("SELECT MIN(listed_at) AS first FROM message WHERE client = ?", [client_id])
-    return from_text(rows[0]["first"]) if rows[0]["first"] else None
+    seen: str | None = rows[0]["first"]
+    return from_text(seen) if seen is not None and seen > in_time else None
 
 
 async def _oldest_pending(client_ids: list[int], month: str) -> dict[int, datetime]:
@@ -522,7 +532,7 @@ async def _oldest_pending(client_ids: list[int], month: str) -> dict[int, dateti
         "WHERE document.client = client.value AND document.status = 'pending' "
         "AND document.received_at >= ?2 AND message.month = ?3 "
         "ORDER BY document.received_at LIMIT 1) AS fetched, (SELECT MIN(received_at) "
-        "FROM document INDEXED BY document_list WHERE document.client = client.value "
+        "FROM document INDEXED BY document_other WHERE document.client = client.value "
         "AND document.status = 'pending' AND document.list_date BETWEEN ?4 AND ?5 "
         "AND document.message IS NULL) AS other FROM json_each(?1) AS client",
         [json.dumps(client_ids), to_text(first - timedelta(days=1)), month, *_days(month)],

@@ -202,6 +202,11 @@ ALTER TABLE message ADD COLUMN month TEXT
 DROP INDEX message_state;
 CREATE INDEX message_state ON message (client, state, dated_at);
 CREATE INDEX message_month ON message (client, month, state);
+-- A month's documents: of its messages, and what came otherwise.
+DROP INDEX document_message;
+CREATE INDEX document_message ON document (message, status, period) WHERE message IS NOT NULL;
+CREATE INDEX document_other ON document (client, list_date, status, period, received_at)
+    WHERE message IS NULL;
 
 CREATE TABLE month_total (                   -- what each month holds; kept by the triggers below
     client INTEGER NOT NULL,
