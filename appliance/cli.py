@@ -14,7 +14,7 @@ import os
 import shutil
 import sys
 from collections.abc import Callable, Mapping
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -217,14 +217,60 @@ def demo(
     metavar="MS",
     help="Answer each call so many milliseconds later.",
 )
+@click.option(
+    "--late-indexing",
+    type=click.IntRange(min=0),
+    default=0,
+    metavar="MINUTES",
+    help="List each message 0 to so many minutes after its data_creare (ANAF: 15).",
+)
+@click.option(
+    "--faults",
+    multiple=True,
+    metavar="FILE|RULE",
+    help="Let things go wrong: a JSON file with a list of rules, or one rule as key=value,…",
+)
 @click.option("--no-limits", is_flag=True, help="Count no calls: nothing is refused as too many.")
 def simulator(**options: Any) -> None:
-    """Run a fake SPV that behaves like ANAF's, for any client of it (docs/simulator.md)."""
+    """Run a fake SPV that behaves like ANAF's, for any client of it (docs/simulator.md).
+
+    It serves ANAF's own paths below http://HOST:PORT: /anaf-oauth2/v1/ for authorize, token and
+    revoke, /prod/FCTEL/rest/ for lists, downloads and uploads. Its world can be changed while it
+    runs, by JSON to /simulator/: clock, messages, faults, latency, rights, indexing, oauth, limits.
+
+    \b
+    arhivar simulator --json spv.json --certificate spv.pem
+    arhivar simulator --clients 500 --invoices 200000 --no-limits --latency 50
+    arhivar simulator --faults kind=waf,probability=0.02 --faults kind=truncated,attempt=1
+
+    A rule of --faults has a kind and conditions, all of which must hold. The same seed gives the
+    same faults, in whatever order one asks.
+
+    \b
+    kind         what happens, see below
+    path         regular expression found in the path (default: what the kind is about)
+    cif, id      regular expressions of the CIF and of the id that is asked for
+    nth          the n-th matching call; attempt: the n-th call for the same thing
+    probability  0.02 is one call in fifty
+    since,until  seconds after the start, by the simulator's clock
+    times        at most so often (default: once, without a limit if any condition is given)
+    seconds      how long what takes time takes
+
+    \b
+    answers      waf maintenance bad_gateway not_found_page error empty no_content too_many
+                 too_many_retry unauthorized technical extra_brace expired expired_text no_right
+                 nothing
+    sending      cut slow late wrong_type invalid_json
+    lists        numbers no_id foreign nameless_entry foreign_entry unknown_tip repeated growing few
+    zips         truncated bad_crc one_member only_signature extra_member wrong_names other_id
+                 tampered other_signature unknown_certificate test_form traversal bomb
+    """
     from appliance import simulator as room
 
     end_with_supervisor()
     limits = room.Limits.none() if options.pop("no_limits") else None
-    room.serve(limits=limits, **options)
+    lateness = timedelta(minutes=options.pop("late_indexing"))
+    room.serve(limits=limits, lateness=lateness, **options)
 
 
 _certificates = click.option(

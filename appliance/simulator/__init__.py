@@ -13,9 +13,10 @@ import os
 import secrets
 import socket
 import sys
-from collections.abc import Callable
-from datetime import UTC, datetime
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 from hypercorn.asyncio import serve as _hypercorn
 from hypercorn.config import Config
@@ -24,6 +25,7 @@ from appliance.core.errors import BadInput
 from appliance.core.sentence import Sentence
 from appliance.simulator.app import App
 from appliance.simulator.oauth import Authority
+from appliance.simulator.rules import script
 from appliance.simulator.signing import Signer
 from appliance.simulator.state import SERIAL, Limits, State
 
@@ -53,6 +55,8 @@ class Simulator:
         signer: Signer | None = None,
         clients: int = 0,
         latency: int = 0,
+        lateness: timedelta = timedelta(0),
+        faults: Iterable[Mapping[str, Any]] = (),
     ) -> None:
         if directory is not None:
             directory.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -66,6 +70,7 @@ class Simulator:
             directory=directory,
             limits=limits or Limits(),
             clients=clients,
+            lateness=lateness,
         )
         name = hashlib.sha256(signer.secret).hexdigest()
         self._used = directory / "used-tokens" if directory else None
@@ -78,6 +83,8 @@ class Simulator:
         self.app = App(self.state, self.authority)
         if latency:
             self.app.control.keep_waiting(latency / 1000)
+        for wanted in faults:
+            self.app.control.arm(wanted)
 
     @property
     def certificate(self) -> bytes:
@@ -163,8 +170,13 @@ def serve(
     clock: Callable[[], datetime] = _utc_now,
     clients: int = 0,
     latency: int = 0,
+    lateness: timedelta = timedelta(0),
+    faults: Sequence[str] = (),
 ) -> None:
-    """Serve until Ctrl-C or SIGTERM. The files are written once the port answers."""
+    """Serve until Ctrl-C or SIGTERM. The files are written once the port answers.
+
+    `faults` as in `rules.script`, which raises `BadInput`.
+    """
     simulator = Simulator(
         seed,
         invoices,
@@ -174,6 +186,8 @@ def serve(
         limits=limits,
         clients=clients,
         latency=latency,
+        lateness=lateness,
+        faults=script(faults),
     )
     listening = listen(host, port)
     bound = listening.getsockname()[1]

@@ -70,7 +70,7 @@ class App:
         request = Request(scope["method"], scope["path"], query, headers, body or b"")
         response = self.answer(request) if body is not None else Response(413)
         if not request.path.startswith("/simulator"):
-            await self.control.hold(request.path, receive)
+            await self.control.hold(request.path, receive, response.late)
         await reply(response, send)
 
     def answer(self, request: Request) -> Response:
@@ -78,17 +78,21 @@ class App:
         path = request.path.rstrip("/")
         if path.startswith("/simulator"):
             return self.control.answer(request)
-        if path.startswith("/anaf-oauth2/v1/"):
-            return self._oauth(path.removeprefix("/anaf-oauth2/v1/"), request)
+        oauth = path.startswith("/anaf-oauth2/v1/")
         now = self.state.now()
-        if self.state.over_rate():
+        if not oauth and self.state.over_rate():
             return status_answer(429, "Too Many Requests", "Limita de apeluri a fost depasita", now)
-        fault = self.control.fault_for(path)
-        if fault is not None and not fault.after:
-            return Response(fault.status, fault.body, fault.content_type)
-        response = self._resource(path, request)
-        if fault is not None and response.status == 200:
-            return dataclasses.replace(response, body=fault.change(response.body), cut=fault.cut)
+        struck = self.control.fault_for(request)
+        if struck is not None:
+            fault, scene = struck
+            if fault.instead is not None:
+                return fault.instead(scene)
+        if oauth:
+            response = self._oauth(path.removeprefix("/anaf-oauth2/v1/"), request)
+        else:
+            response = self._resource(path, request)
+        if struck is not None and fault.change is not None and response.status == 200:
+            return fault.change(response, scene)
         return response
 
     def _oauth(self, name: str, request: Request) -> Response:

@@ -3,9 +3,10 @@
     GET  /simulator             what is served, and which calls are being held
     POST /simulator/clock       {"now": "2026-11-24T10:00:00+00:00"} or {"advance": seconds}
     POST /simulator/messages    {"cif"?, "received"?: true, "count"?: 1} or {"cif"?, "tip"?, "xml"}
-    POST /simulator/faults      {"path": "descarcare", "kind": "waf", "times": 1}; {} clears
+    POST /simulator/faults      {"kind": "waf", "path"?: "descarcare", …}; {} clears (see `rules`)
     POST /simulator/latency     {"path"?: "descarcare", "seconds": 2.5}; {} lets go of all
-    POST /simulator/rights      {"cifs": [...], "serial"?}
+    POST /simulator/rights      {"cifs": [...], "serial"?, "after"?: seconds}
+    POST /simulator/indexing    {"minutes": 15}: new messages are listed 0 to 15 minutes late
     POST /simulator/oauth       {"next"?: "access_denied"|"no_code", "rotation"?, "serial"?}
     POST /simulator/limits      {"calls_per_minute"?: 0, ...}; counters start again
 
@@ -16,24 +17,19 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import math
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from appliance.simulator.faults import FAULTS, Fault
+from appliance.simulator import rules
+from appliance.simulator.faults import FAULTS, Fault, Scene
 from appliance.simulator.http import Receive, Request, Response, json_answer
 from appliance.simulator.messages import Message
 from appliance.simulator.oauth import Authority
 from appliance.simulator.state import State
-
-
-@dataclass
-class _Armed:
-    fault: Fault
-    path: str
-    times: int
 
 
 @dataclass
@@ -43,7 +39,9 @@ class Control:
     state: State
     authority: Authority
     next_authorisation: str = ""
-    _armed: list[_Armed] = field(default_factory=list)
+    _rules: list[rules.Rule] = field(default_factory=list)
+    _given: int = 0
+    _struck: Counter[str] = field(default_factory=Counter)
     _latency: dict[str, float] = field(default_factory=dict)
     _held: Counter[str] = field(default_factory=Counter)
     _let_go: asyncio.Event = field(default_factory=asyncio.Event)
@@ -72,26 +70,46 @@ class Control:
             "messages": state.count(),
             "documents": state.served,
             "ignored": state.ignored,
-            "cifs": list(state.rights.get(self.authority.serial, ())),
+            "cifs": list(state.reachable(self.authority.serial)),
             "certificate": state.signer.pinned.fingerprint,
             "held": dict(self._held),
+            "struck": dict(self._struck),
         }
 
-    def fault_for(self, path: str) -> Fault | None:
-        """Return the fault that is armed for a call, which uses it up once."""
-        armed = next((a for a in self._armed if a.path in path and a.times > 0), None)
-        if armed is None:
-            return None
-        armed.times -= 1
-        return armed.fault
+    def arm(self, wanted: Mapping[str, Any]) -> None:
+        """Add a rule of faults; `ValueError` says what is wrong with it."""
+        seed = f"{self.state.seed}:{self._given}"
+        self._rules.append(rules.rule(wanted, given=self.state.now(), seed=seed))
+        self._given += 1
 
-    async def hold(self, path: str, receive: Receive) -> None:
-        """Keep the answer back as long as the latency says.
+    def fault_for(self, request: Request) -> tuple[Fault, Scene] | None:
+        """Return the fault that strikes a call; the first rule that does is the only one."""
+        if not self._rules:
+            return None
+        call, now = self._call(request), self.state.now()
+        for rule in self._rules:
+            if rule.strikes(call, now):
+                self._struck[rule.kind] += 1
+                return rule.fault, Scene(self.state, request, rule.seconds)
+        return None
+
+    def _call(self, request: Request) -> rules.Call:
+        query = request.query
+        wanted = query.get("id") or query.get("id_incarcare") or ""
+        cif = query.get("cif", "")
+        if not cif and wanted:
+            about = self.state.message(wanted) or self.state.upload_of(wanted)
+            cif = about.cif if about else ""
+        return rules.Call(request.path, cif, wanted, query.get("pagina", ""))
+
+    async def hold(self, path: str, receive: Receive, late: float = 0) -> None:
+        """Keep the answer back as long as the latency says, or `late` seconds if that is longer.
 
         Ends early when the latency is changed or the caller hangs up; the call
         counts as `held` until then. Its body must have been received.
         """
         seconds = max((s for part, s in self._latency.items() if part in path), default=0.0)
+        seconds = max(seconds, late)
         if seconds <= 0:
             return
         self._held[path] += 1
@@ -120,12 +138,11 @@ class Control:
             return {"messages": [m.entry() for m in self._more(wanted)]}
         if name == "faults":
             if not wanted:
-                self._armed.clear()
+                self._rules.clear()
             else:
-                fault = FAULTS[wanted["kind"]]
-                times = int(wanted.get("times", 1))
-                self._armed.append(_Armed(fault, str(wanted.get("path", "")), times))
-            return {"kinds": sorted(FAULTS), "armed": sum(armed.times for armed in self._armed)}
+                self.arm(wanted)
+            armed = sum(1 if math.isinf(rule.left) else int(rule.left) for rule in self._rules)
+            return {"kinds": sorted(FAULTS), "armed": armed}
         if name == "latency":
             if wanted:
                 self._latency[str(wanted.get("path", ""))] = float(wanted["seconds"])
@@ -137,8 +154,13 @@ class Control:
             return {"latency": dict(self._latency)}
         if name == "rights":
             serial = wanted.get("serial", self.authority.serial)
-            state.rights[serial] = tuple(str(cif) for cif in wanted["cifs"])
+            cifs = tuple(str(cif) for cif in wanted["cifs"])
+            after = timedelta(seconds=float(wanted.get("after", 0)))
+            state.change_rights(serial, cifs, after)
             return {"rights": {name: list(cifs) for name, cifs in state.rights.items()}}
+        if name == "indexing":
+            state.lateness = timedelta(minutes=float(wanted["minutes"]))
+            return {"minutes": state.lateness.total_seconds() / 60}
         if name == "oauth":
             self.next_authorisation = str(wanted.get("next", ""))
             self.authority.rotation = bool(wanted.get("rotation", self.authority.rotation))

@@ -24,7 +24,7 @@ def download(state: State, request: Request, serial: str) -> Response:
     message = state.message(wanted)
     if message is None or (message.visible or message.created) > state.now():
         return error_answer(f"Pentru id={wanted} nu exista inregistrata nici o factura", title)
-    if message.cif not in state.rights.get(serial, ()):
+    if message.cif not in state.reachable(serial):
         return error_answer("Nu aveti dreptul sa descarcati acesta factura", title)
     if message.created < state.now() - WINDOW:
         return error_answer(_EXPIRED, title)

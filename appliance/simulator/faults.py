@@ -1,122 +1,180 @@
-"""What goes wrong at ANAF, as it was seen to go wrong, to be armed for a number of calls.
+"""What goes wrong at ANAF, as it was seen to go wrong: one entry of `FAULTS` for each kind.
 
-A fault either takes the place of an answer or, with `after`, changes a good one.
+A fault either takes the place of an answer or changes a good one. Which calls
+it strikes is decided in `rules`.
 """
 
 from __future__ import annotations
 
-import io
-import json
-import zipfile
+import dataclasses
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from datetime import datetime
-from typing import Any
 
-from appliance.simulator.signing import zipped
+from appliance.simulator import spoiled_lists as lists
+from appliance.simulator import spoiled_zips as zips
+from appliance.simulator.http import Request, Response, error_answer
+from appliance.simulator.state import State
 
 
-def _same(body: bytes) -> bytes:
-    return body
+@dataclass(frozen=True)
+class Scene:
+    """The call that a fault strikes; `seconds` is how long what takes time takes."""
+
+    state: State
+    request: Request
+    seconds: float
 
 
 @dataclass(frozen=True)
 class Fault:
-    status: int = 200
-    body: bytes = b""
-    content_type: str = "application/json"
-    after: bool = False
-    change: Callable[[bytes], bytes] = _same
-    cut: bool = False
+    """One kind. Exactly one of `instead` and `change` is given.
+
+    `path` is the part of a path that it makes sense for; an answer that a
+    change does not fit (a refusal, a list where a zip is meant) stays as it is.
+    """
+
+    about: str
+    instead: Callable[[Scene], Response] | None = None
+    change: Callable[[Response, Scene], Response] | None = None
+    path: str = ""
+    seconds: float = 0
 
 
-def _page(title: str, text: str) -> bytes:
-    return f"<html><head><title>{title}</title></head><body>{text}</body></html>".encode()
+def _fixed(
+    about: str, body: bytes = b"", content_type: str = "application/json", status: int = 200
+) -> Fault:
+    return Fault(about, lambda scene: Response(status, body, content_type))
 
 
-def _changed(change: Callable[[bytes], bytes]) -> Fault:
-    return Fault(after=True, change=change)
+def _page(about: str, title: str, text: str, status: int = 200) -> Fault:
+    page = f"<html><head><title>{title}</title></head><body>{text}</body></html>"
+    return _fixed(about, page.encode(), "text/html", status)
 
 
-def _members(body: bytes) -> list[tuple[str, bytes]]:
-    with zipfile.ZipFile(io.BytesIO(body)) as archive:
-        return [(name, archive.read(name)) for name in archive.namelist()]
+def _changed(about: str, *, seconds: float = 0, **parts: object) -> Fault:
+    """Change how a good answer is sent, not what it says."""
+
+    def change(response: Response, scene: Scene) -> Response:
+        taken = {name: scene.seconds if part is None else part for name, part in parts.items()}
+        return dataclasses.replace(response, **taken)  # type: ignore[arg-type]
+
+    return Fault(about, change=change, seconds=seconds)
 
 
-def _repacked(change: Callable[[str, bytes], tuple[str, bytes] | None]) -> Fault:
-    def repack(body: bytes) -> bytes:
-        kept = [change(name, content) for name, content in _members(body)]
-        members = tuple(member for member in kept if member is not None)
-        return zipped(members, datetime(2026, 1, 1))  # noqa: DTZ001 - a zip has no zone
+def _zip(about: str, spoil: zips.Spoil) -> Fault:
+    def change(response: Response, scene: Scene) -> Response:
+        if response.body[:2] != b"PK":
+            return response
+        signer = scene.state.signer
+        return dataclasses.replace(response, body=spoil(response.body, signer))
 
-    return _changed(repack)
-
-
-def _only(signature: bool) -> Fault:
-    return _repacked(
-        lambda name, content: (name, content) if name.startswith("sem") is signature else None
-    )
+    return Fault(about, change=change, path="descarcare")
 
 
-def _relisted(change: Callable[[dict[str, Any]], dict[str, Any]]) -> Fault:
-    def relist(body: bytes) -> bytes:
-        answer = json.loads(body)
-        answer["mesaje"] = [change(entry) for entry in answer.get("mesaje", ())]
-        return json.dumps(answer, ensure_ascii=False, separators=(",", ":")).encode()
+def _list(about: str, spoil: lists.Spoil) -> Fault:
+    def change(response: Response, scene: Scene) -> Response:
+        return lists.spoiled(response, spoil, scene.state, scene.request.query)
 
-    return _changed(relist)
+    return Fault(about, change=change, path="lista")
 
 
-def _number(value: str) -> str | int:
-    return int(value) if value.isdigit() else value
+def _invalid_json(response: Response, scene: Scene) -> Response:
+    if response.body[:1] != b"{":
+        return response
+    return dataclasses.replace(response, body=response.body + b"}")
 
 
-_PLAIN_EXPIRED = (
+def _retry_later(scene: Scene) -> Response:
+    headers = (("Retry-After", str(int(scene.seconds))),)
+    return Response(429, b"", headers=headers)
+
+
+def _no_right(scene: Scene) -> Response:
+    query = scene.request.query
+    if "cif" in query:
+        return error_answer(f"Nu aveti drept in SPV pentru CIF={query['cif']}", "Lista Mesaje")
+    return error_answer("Nu aveti dreptul sa descarcati acesta factura", "Descarcare mesaj")
+
+
+def _nothing(scene: Scene) -> Response:
+    days = scene.request.query.get("zile")
+    when = f"in ultimele {days} zile" if days else "in intervalul selectat"
+    return error_answer(f"Nu exista mesaje {when}", "Lista Mesaje")
+
+
+_EXPIRED = (
     "Fisierul nu mai poate fi descarcat pentru ca a trecut perioada de 60 de zile in care este "
     "disponibil"
 )
 
 FAULTS: Mapping[str, Fault] = {
-    "waf": Fault(
-        body=_page(
-            "Request Rejected",
-            "The requested URL was rejected. Please consult with your administrator.<br><br>"
-            "Your support ID is: 17422331549302",
-        ),
-        content_type="text/html",
+    # instead of an answer
+    "waf": _page(
+        "the firewall's page, under 200",
+        "Request Rejected",
+        "The requested URL was rejected. Please consult with your administrator.<br><br>"
+        "Your support ID is: 17422331549302",
     ),
-    "maintenance": Fault(body=_page("", "Mentenanta sistem"), content_type="text/html"),
-    "bad_gateway": Fault(502, _page("502 Bad Gateway", "nginx"), "text/html"),
-    "not_found_page": Fault(404, _page("404", "Not Found"), "text/html"),
-    "error": Fault(500),
-    "empty": Fault(),
-    "too_many": Fault(429),
-    "unauthorized": Fault(
-        body=b'{"timestamp":"24-11-2026 10:00:00","status":401,"error":"Unauthorized"}'
+    "maintenance": _page("the page of a maintenance, under 200", "", "Mentenanta sistem"),
+    "bad_gateway": _page("502 as HTML", "502 Bad Gateway", "nginx", 502),
+    "not_found_page": _page("404 as HTML", "404", "Not Found", 404),
+    "error": _fixed("500 without a body", status=500),
+    "empty": _fixed("200 without a body"),
+    "no_content": _fixed("204", status=204),
+    "too_many": _fixed("429 without Retry-After", status=429),
+    "too_many_retry": Fault("429 with Retry-After: SECONDS", _retry_later, seconds=30),
+    "unauthorized": _fixed(
+        "a 401 told in JSON, under 200",
+        b'{"timestamp":"24-11-2026 10:00:00","status":401,"error":"Unauthorized"}',
     ),
-    "technical": Fault(
-        body=b'{"eroare":"A aparut o eroare tehnica. Cod: 1814","titlu":"Lista Mesaje"}'
+    "technical": _fixed(
+        "A aparut o eroare tehnica. Cod: 1814",
+        b'{"eroare":"A aparut o eroare tehnica. Cod: 1814","titlu":"Lista Mesaje"}',
     ),
-    "extra_brace": Fault(
-        body=b'{"eroare":"S-au facut deja 10 descarcari de mesaj in cursul zilei",'
-        b'"titlu":"Descarcare mesaj"}}'
+    "extra_brace": _fixed(
+        "the quota of a message, in JSON with a brace too many",
+        b'{"eroare":"S-au facut deja 10 descarcari de mesaj in cursul zilei",'
+        b'"titlu":"Descarcare mesaj"}}',
     ),
-    "expired_text": Fault(body=_PLAIN_EXPIRED.encode(), content_type="text/plain"),
-    "cut": Fault(after=True, cut=True),
-    "truncated": _changed(lambda body: body[: len(body) * 2 // 3]),
-    "one_member": _only(signature=False),
-    "only_signature": _only(signature=True),
-    "wrong_names": _repacked(
-        lambda name, content: ("semnatura.xml" if "semn" in name else "factura.xml", content)
+    "expired": Fault(
+        "the end of the 60 days, in JSON",
+        lambda scene: error_answer(_EXPIRED, "Descarcare mesaj"),
+        path="descarcare",
     ),
-    "tampered": _repacked(
-        lambda name, content: (name, content if "semn" in name else content + b" ")
+    "expired_text": dataclasses.replace(
+        _fixed("the end of the 60 days, as text/plain", _EXPIRED.encode(), "text/plain"),
+        path="descarcare",
     ),
-    "traversal": _repacked(lambda name, content: (f"../{name}", content)),
-    "bomb": _repacked(
-        lambda name, content: (name, content if "semn" in name else bytes(40_000_000))
-    ),
-    "numbers": _relisted(lambda entry: {k: _number(v) for k, v in entry.items()}),
-    "no_id": _relisted(lambda entry: {k: v for k, v in entry.items() if k != "id"}),
-    "foreign": _relisted(lambda entry: {**entry, "cif": "80999994"}),
+    "no_right": Fault("Nu aveti drept in SPV, or to this message", _no_right),
+    "nothing": Fault("a list that suddenly has nothing", _nothing, path="lista"),
+    # a good answer, sent badly
+    "cut": _changed("the connection breaks in the middle of the body", cut=True),
+    "slow": _changed("the body trickles in for SECONDS", seconds=10, slow=None),
+    "late": _changed("the answer comes after SECONDS", seconds=30, late=None),
+    "wrong_type": _changed("Content-Type: text/html, whatever it is", content_type="text/html"),
+    "invalid_json": Fault("JSON with a brace too many", change=_invalid_json),
+    # a list
+    "numbers": _list("numbers where strings belong", lists.numbers),
+    "no_id": _list("no entry has an id", lists.without_ids),
+    "foreign": _list("every entry has a CIF that was not asked for", lists.foreign),
+    "nameless_entry": _list("one more entry, which has no id", lists.with_nameless_entry),
+    "foreign_entry": _list("one more entry, of another company", lists.with_foreign_entry),
+    "unknown_tip": _list("the first entry is of a tip that nobody knows", lists.unknown_tip),
+    "repeated": _list("a page begins with the last entry of the page before", lists.repeated),
+    "growing": _list("numar_total_pagini grows from page to page", lists.growing),
+    "few": _list("a tenth of the messages, as if there were no others", lists.few),
+    # a zip
+    "truncated": _zip("two thirds of the zip", zips.truncated),
+    "bad_crc": _zip("a byte inside the zip is another", zips.bad_crc),
+    "one_member": _zip("no signature in the zip", zips.without_signature),
+    "only_signature": _zip("nothing but the signature in the zip", zips.only_signature),
+    "extra_member": _zip("a PDF in the zip too", zips.with_pdf),
+    "wrong_names": _zip("members factura.xml and semnatura.xml", zips.other_names),
+    "other_id": _zip("members named after another id_solicitare", zips.other_id),
+    "tampered": _zip("a blank more in the invoice than was signed", zips.tampered),
+    "other_signature": _zip("the signature of another invoice", zips.other_signature),
+    "unknown_certificate": _zip("signed with a certificate nobody knows", zips.stranger),
+    "test_form": _zip("signed as in ANAF's test: RSA-SHA256, enveloped", zips.test_form),
+    "traversal": _zip("member names that lead out of the directory", zips.traversal),
+    "bomb": _zip("40 MB of nothing, well compressed", zips.bomb),
 }

@@ -5,6 +5,7 @@ The texts under HTTP 200, their spelling mistakes included, are ANAF's.
 
 from __future__ import annotations
 
+import asyncio
 import json
 import secrets
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping
@@ -20,6 +21,7 @@ Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 
 NO_NUMBER = "nu este un numar sau nu are o valoare acceptata de sistem"
+_PIECES = 16  # of a slow body
 _BODY_LIMIT = 16 * 1024 * 1024
 
 
@@ -48,6 +50,8 @@ class Response:
     content_type: str = "application/json"
     headers: tuple[tuple[str, str], ...] = ()
     cut: bool = False  # announce the whole length, send half, break the connection
+    slow: float = 0  # seconds that the body takes
+    late: float = 0  # seconds before the answer begins
 
 
 def digits(text: str) -> bool:
@@ -119,6 +123,14 @@ async def reply(response: Response, send: Send) -> None:
         half = response.body[: len(response.body) // 2]
         await send({"type": "http.response.body", "body": half, "more_body": True})
         raise ConnectionResetError("a fault of the simulator: the connection breaks here")
+    if response.slow:
+        step = max(1, len(response.body) // _PIECES)
+        for start in range(0, len(response.body), step):
+            piece = response.body[start : start + step]
+            await send({"type": "http.response.body", "body": piece, "more_body": True})
+            await asyncio.sleep(response.slow / _PIECES)
+        await send({"type": "http.response.body"})
+        return
     await send({"type": "http.response.body", "body": response.body})
 
 

@@ -22,13 +22,13 @@ from appliance.simulator.http import (
     wall,
 )
 from appliance.simulator.messages import Message
-from appliance.simulator.state import PAGE, WINDOW, State
+from appliance.simulator.state import WINDOW, State
 
 _LIST_QUOTA = (
     "S-au facut deja {limit} interogari de lista mesaje de catre utilizator in cursul zilei"
 )
 _OVER_PAGE = (
-    "Lista de mesaje este mai mare decat numarul de 500 elemente permise in pagina. "
+    "Lista de mesaje este mai mare decat numarul de {size} elemente permise in pagina. "
     "Folositi endpoint-ul cu paginatie."
 )
 
@@ -55,8 +55,8 @@ def simple(state: State, request: Request, serial: str) -> Response:
     found = state.listed(cif, end - timedelta(days=int(days)), end, filtru)
     if not found:
         return error_answer(f"Nu exista mesaje in ultimele {days} zile", "Lista Mesaje")
-    if len(found) > PAGE:
-        return error_answer(_OVER_PAGE, "Lista Mesaje")
+    if len(found) > state.limits.page_size:
+        return error_answer(_OVER_PAGE.format(size=state.limits.page_size), "Lista Mesaje")
     title = f"Lista Mesaje disponibile din ultimele {days} zile"
     return json_answer(_envelope(state, found, {}, serial, title))
 
@@ -85,14 +85,15 @@ def paged(state: State, request: Request, serial: str) -> Response:
     found = state.listed(cif, start, end, filtru)
     if not found:
         return error_answer("Nu exista mesaje in intervalul selectat", "Lista Mesaje")
-    page, pages = int(query["pagina"]), -(-len(found) // PAGE)
+    size = state.limits.page_size
+    page, pages = int(query["pagina"]), -(-len(found) // size)
     if page > pages:
         text = f"Pagina solicitata {page} este mai mare decat numarul toatal de pagini {pages}"
         return error_answer(text, "Lista Mesaje")
-    part = found[(page - 1) * PAGE : page * PAGE]
+    part = found[(page - 1) * size : page * size]
     numbers = {
         "numar_inregistrari_in_pagina": len(part),
-        "numar_total_inregistrari_per_pagina": PAGE,
+        "numar_total_inregistrari_per_pagina": size,
         "numar_total_inregistrari": len(found),
         "numar_total_pagini": pages,
         "index_pagina_curenta": page,
@@ -122,7 +123,7 @@ def _window_error(state: State, start: int, end: int) -> str | None:
 def _list_error(state: State, cif: str, filtru: str, serial: str) -> str | None:
     if filtru and filtru not in ("E", "T", "P", "R"):
         return "Valorile acceptate pentru parametrul filtru sunt E, T, P sau R"
-    reachable = state.rights.get(serial, ())
+    reachable = state.reachable(serial)
     if not reachable:
         return "Nu exista niciun CIF pentru care sa aveti drept in SPV"
     if cif not in reachable:
@@ -137,6 +138,6 @@ def _envelope(
         "mesaje": [message.entry() for message in messages],
         **numbers,
         "serial": serial.replace(":", ""),
-        "cui": ",".join(state.rights.get(serial, ())),
+        "cui": ",".join(state.reachable(serial)),
         "titlu": title,
     }

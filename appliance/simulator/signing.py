@@ -19,6 +19,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import padding, rsa
 from cryptography.x509.oid import NameOID
+from lxml import etree
 
 from appliance.core.certificates import PinnedCertificate, of
 from appliance.core.signature import NAMESPACE, signed_info
@@ -108,6 +109,27 @@ class Signer:
             f'<Signature xmlns="{NAMESPACE}">{embedded}'
             f"<SignatureValue>{_base64(value)}</SignatureValue>{self._tail}"
         ).encode("ascii")
+
+    def sign_enveloped(self, document: bytes) -> bytes:
+        """Return a copy with the signature inside, as ANAF's test environment signed up to 2024.
+
+        A document that has no closing tag to put it before is signed as in production.
+        """
+        end = document.rfind(b"</")
+        if end < 0:
+            return self.sign(document)
+        parser = etree.XMLParser(resolve_entities=False, no_network=True, huge_tree=True)
+        canonical = etree.tostring(etree.fromstring(document, parser), method="c14n")
+        info = signed_info(hashlib.sha256(canonical).digest(), enveloped=True)
+        value = self.key.sign(info, padding.PKCS1v15(), hashes.SHA256())
+        # The blanks between its elements were put there after signing, and signed they are not.
+        embedded = info.decode("ascii").replace(f' xmlns="{NAMESPACE}"', "", 1)
+        embedded = embedded.replace("><", ">\n        <")
+        signature = (
+            f'<Signature xmlns="{NAMESPACE}">{embedded}'
+            f"<SignatureValue>{_base64(value)}</SignatureValue>{self._tail}"
+        ).replace("=\n", "=&#13;\n")
+        return document[:end] + signature.encode("ascii") + document[end:]
 
     def pack(self, upload_id: str, document: bytes, at: datetime) -> bytes:
         """Return the zip that `descarcare` gives out: the signature first, as seen at ANAF."""

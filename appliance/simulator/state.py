@@ -11,6 +11,7 @@ import base64
 import hashlib
 import json
 import os
+import zlib
 from collections import Counter, OrderedDict, deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
@@ -29,7 +30,6 @@ from appliance.simulator.messages import Message, Upload, details
 from appliance.simulator.signing import Signer
 
 WINDOW = timedelta(days=60)
-PAGE = 500
 _CACHED_ZIPS = 1000
 _COUNTED_DAYS = 3
 # Ranges of their own, so that what is added to one leaves the ids of the others as they were.
@@ -49,10 +49,12 @@ class Limits:
     downloads_per_message: int = 10
     states_per_message: int = 100
     buyer_messages_per_day: int = 1000  # per CUI
+    page_size: int = 500  # entries; the most that the simple list gives
 
     @classmethod
     def none(cls) -> Limits:
-        return cls(**{field.name: 0 for field in fields(cls)})
+        """Return limits that refuse nothing; pages are as long as ANAF's."""
+        return cls(**{limit.name: 0 for limit in fields(cls) if limit.name != "page_size"})
 
 
 @dataclass
@@ -69,6 +71,7 @@ class State:
     clients: int = 0  # that many clients with messages that are worked out, not stored
     processing: timedelta = timedelta(0)
     indexing: timedelta = timedelta(0)
+    lateness: timedelta = timedelta(0)  # at most; each message has its own
 
     def __post_init__(self) -> None:
         self.offset = timedelta(0)
@@ -90,6 +93,7 @@ class State:
             self._generate()
         companies = (client_company(place).cif for place in range(self.clients or len(CLIENTS)))
         self.rights: dict[str, tuple[str, ...]] = {SERIAL: tuple(companies)}
+        self._rights_to_be: list[tuple[datetime, str, tuple[str, ...]]] = []
         if self.documents is not None:
             self._serve_documents(self.documents)
         self._next_upload, self._next_download = _ADDED_UPLOAD, _ADDED_DOWNLOAD
@@ -171,6 +175,9 @@ class State:
         if not message_id:
             self._next_download += 1
             message_id = str(self._next_download)
+        if self.lateness:
+            share = zlib.crc32(f"{self.seed}:{message_id}".encode()) % 1000
+            visible = (visible or created) + self.lateness * share / 1000
         message = Message(message_id, upload_id, cif, tip, text, created, write, raw_zip, visible)
         self.messages[message.id] = message
         self._by_cif.setdefault(cif, []).append(message)
@@ -179,6 +186,19 @@ class State:
     def _new_upload_id(self) -> str:
         self._next_upload += 1
         return str(self._next_upload)
+
+    def reachable(self, serial: str) -> tuple[str, ...]:
+        """Return the CIFs that a certificate reaches now."""
+        while self._rights_to_be and self._rights_to_be[0][0] <= self.now():
+            _, whose, cifs = self._rights_to_be.pop(0)
+            self.rights[whose] = cifs
+        return self.rights.get(serial, ())
+
+    def change_rights(self, serial: str, cifs: tuple[str, ...], after: timedelta) -> None:
+        """Let a certificate reach these CIFs and no others, from a moment on."""
+        self._rights_to_be.append((self.now() + after, serial, cifs))
+        self._rights_to_be.sort()
+        self.reachable(serial)
 
     def count(self) -> int:
         """Return how many messages there are, in all lists together."""

@@ -65,7 +65,7 @@ def _upload_error(state: State, query: Mapping[str, str], body: bytes, serial: s
             return f"Daca parametrul {shown} trebuie completat, valoarea acceptata este DA"
     if query.get("executare") == "DA":
         return f"CIF introdus= {cif} {_NOT_REGISTERED}"
-    reachable = state.rights.get(serial, ())
+    reachable = state.reachable(serial)
     if not reachable:
         return "Nu exista niciun CIF pentru care sa aveti drept in SPV"
     if cif not in reachable:
@@ -77,7 +77,7 @@ def status(state: State, request: Request, serial: str) -> Response:
     if "id_incarcare" not in request.query:
         return bad_request("Parametrul id_incarcare este obligatoriu", state.now())
     wanted = request.query["id_incarcare"]
-    reachable = state.rights.get(serial, ())
+    reachable = state.reachable(serial)
     if not reachable:
         return _stare_error("Nu exista niciun CIF petru care sa aveti drept")
     if not digits(wanted):

@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from appliance.simulator.faults import FAULTS
+from appliance.simulator.rules import KEYS
 from tests.conftest import ROOT
 from tests.support.demo import free_port
 
@@ -72,8 +74,14 @@ def test_the_page_names_every_path_that_the_simulator_has() -> None:
     anafs = re.findall(r'\((?:True|False), "(\w+)"\)', (sources / "app.py").read_text())
 
     assert len(anafs) == 6
-    assert len(own) == 8
+    assert len(own) == 9
     for path in anafs:
         assert f"$API/{path}?" in page, path
     for path in filter(None, own):
         assert f"control {path[1:]} " in page, path
+
+
+def test_the_page_says_what_each_fault_and_each_condition_is() -> None:
+    page = PAGE.read_text(encoding="utf-8")
+    for name, about in [*KEYS.items(), *((kind, fault.about) for kind, fault in FAULTS.items())]:
+        assert f"| `{name}` | {about} |" in page, name

@@ -62,12 +62,13 @@ def running_simulator(
     port: int = 0,
     clients: int = 0,
     latency: int = 0,
+    lateness: timedelta = timedelta(0),
 ) -> Iterator[Running]:
     """Serve one over real HTTP in a thread until the block ends.
 
     Without a `clock` its time is real.
     """
-    more: dict[str, Any] = {"clients": clients, "latency": latency}
+    more: dict[str, Any] = {"clients": clients, "latency": latency, "lateness": lateness}
     if clock is not None:
         more["clock"] = clock
     if directory is None:
