@@ -18,7 +18,7 @@ import logging
 import os
 import sqlite3
 from collections.abc import Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
 
@@ -398,20 +398,39 @@ class Journal:
 
     def write(self, subject: bytes, version: int, body: bytes) -> None:
         """Keep the record; on return it has reached the disk."""
-        target = self._path(subject)
-        temporary = target.with_suffix(".tmp")
-        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(version.to_bytes(8, "big") + body)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.rename(target)
+        temporary = self._path(subject, ".tmp")
+        try:
+            descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+            with os.fdopen(descriptor, "wb") as file:
+                file.write(version.to_bytes(8, "big") + body)
+                file.flush()
+                os.fsync(file.fileno())
+            temporary.rename(self._path(subject))
+        except OSError:
+            with suppress(OSError):
+                temporary.unlink()
+            raise
         fsync_directory(self._directory)
 
     def read(self) -> list[tuple[bytes, int, bytes]]:
         """Return subject, version and sealed body of every record kept."""
+        return self._read(".journal")
+
+    def unfinished(self) -> list[tuple[bytes, int, bytes]]:
+        """Return the records that a killed process was about to keep; they may be torn."""
+        return self._read(".tmp")
+
+    def finish(self, subject: bytes) -> None:
+        """Keep the unfinished record, which is whole; it reaches the disk with what follows."""
+        self._path(subject, ".tmp").rename(self._path(subject))
+
+    def discard(self, subject: bytes) -> None:
+        """Remove the unfinished record, which is torn."""
+        self._path(subject, ".tmp").unlink(missing_ok=True)
+
+    def _read(self, suffix: str) -> list[tuple[bytes, int, bytes]]:
         entries = []
-        for path in sorted(self._directory.glob("refresh-*.journal")):
+        for path in sorted(self._directory.glob(f"refresh-*{suffix}")):
             data = path.read_bytes()
             try:
                 subject = bytes.fromhex(path.stem.removeprefix("refresh-"))
@@ -426,10 +445,10 @@ class Journal:
 
     def set_aside(self, subject: bytes) -> None:
         """Keep a record that does not open for a person to look at."""
-        self._path(subject).replace(self._path(subject).with_suffix(".broken"))
+        self._path(subject).replace(self._path(subject, ".broken"))
 
-    def _path(self, subject: bytes) -> Path:
-        return self._directory / f"refresh-{subject.hex()}.journal"
+    def _path(self, subject: bytes, suffix: str = ".journal") -> Path:
+        return self._directory / f"refresh-{subject.hex()}{suffix}"
 
 
 @contextmanager

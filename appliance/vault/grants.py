@@ -77,6 +77,13 @@ class Grants:
 
     def recover(self, *, at: datetime) -> None:
         """Finish what a crash interrupted: apply kept pairs, shred what was revoked."""
+        for subject, version, body in self._journal.unfinished():
+            # ANAF gives a pair once; the seal tells whether every byte of it is there.
+            try:
+                self._db.unseal(subject, Purpose.TOKENS, version, body)
+                self._journal.finish(subject)
+            except SealBroken:
+                self._journal.discard(subject)
         for subject, version, body in self._journal.read():
             if self._db.version(subject, Purpose.TOKENS) == version - 1:
                 try:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import errno
+import os
 import sqlite3
 from collections.abc import AsyncIterator
 from datetime import timedelta
@@ -259,6 +261,67 @@ async def test_a_pair_that_the_database_could_not_take_comes_from_the_journal(
     assert access.token.reveal() == anaf.issued[2]
     assert len(anaf.refreshes) == 1
     assert list(world.directory.glob("*.journal")) == []
+
+
+@pytest.mark.parametrize("call", ["fsync", "rename"])
+async def test_a_pair_whose_journal_was_begun_when_the_process_was_killed_is_not_lost(
+    world: World, anaf: Anaf, call: str
+) -> None:
+    uid = await world.authorise()
+    world.now = START + timedelta(days=91)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(*((os, "fsync") if call == "fsync" else (Path, "rename")), killed)
+        with pytest.raises(Killed):
+            await world.grants.access(uid, at=world.now)
+    assert len(list(world.directory.glob("*.tmp"))) == 1
+    world.restart()
+    access = await world.grants.access(uid, at=world.now)
+    assert access.token.reveal() == anaf.issued[2]
+    assert len(anaf.refreshes) == 1
+    assert left_by_the_journal(world) == []
+
+
+async def test_a_journal_that_was_torn_is_removed_and_the_pair_stays(
+    world: World, anaf: Anaf
+) -> None:
+    uid = await world.authorise()
+    world.now = START + timedelta(days=91)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "fsync", killed)
+        with pytest.raises(Killed):
+            await world.grants.access(uid, at=world.now)
+    [path] = world.directory.glob("*.tmp")
+    whole = path.read_bytes()
+    for length in (0, 5, 8, 20, 60, 100, 120, 300, len(whole) - 1):
+        path.write_bytes(whole[:length])
+        world.restart()
+        assert left_by_the_journal(world) == [], length
+        assert world.grants.status()["grants"][0]["state"] == "active"  # type: ignore[index]
+
+
+async def test_a_journal_that_could_not_be_written_leaves_nothing(world: World) -> None:
+    uid = await world.authorise()
+    world.now = START + timedelta(days=91)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Path, "rename", full)
+        await world.grants.access(uid, at=world.now)
+    assert left_by_the_journal(world) == []
+
+
+class Killed(BaseException):
+    """The process ends here."""
+
+
+def killed(*_: object) -> None:
+    raise Killed
+
+
+def full(*_: object) -> None:
+    raise OSError(errno.ENOSPC, "No space left on device")
+
+
+def left_by_the_journal(world: World) -> list[str]:
+    return sorted(path.name for path in world.directory.glob("refresh-*") if path.suffix != ".lock")
 
 
 async def test_a_pair_that_the_database_could_not_take_is_written_at_the_next_call(
