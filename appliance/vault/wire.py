@@ -143,7 +143,7 @@ class Server:
             if not isinstance(event, h11.Request):
                 return
             answer = await self._handle(connection, reader, event, uid)
-            await _respond(connection, writer, answer)
+            await _respond(connection, writer, answer, body=event.method != b"HEAD")
             if connection.states != {h11.CLIENT: h11.DONE, h11.SERVER: h11.DONE}:
                 return
             connection.start_next_cycle()
@@ -207,8 +207,13 @@ async def _next(connection: h11.Connection, reader: asyncio.StreamReader) -> Any
 
 
 async def _respond(
-    connection: h11.Connection, writer: asyncio.StreamWriter, answer: Answer
+    connection: h11.Connection,
+    writer: asyncio.StreamWriter,
+    answer: Answer,
+    *,
+    body: bool = True,
 ) -> None:
+    """Send the answer; without `body` its head alone (RFC 9110 §9.3.2)."""
     stream = answer.body if not isinstance(answer.body, bytes) else None
     headers = dict(answer.headers)
     if stream is None:
@@ -225,11 +230,11 @@ async def _respond(
         )
         assert head is not None
         writer.write(head)
-        if stream is None:
-            if answer.body:
-                writer.write(connection.send(h11.Data(data=answer.body)) or b"")  # type: ignore[arg-type]
-        else:
-            async for chunk in stream:
+        if isinstance(answer.body, bytes):
+            if body and answer.body:
+                writer.write(connection.send(h11.Data(data=answer.body)) or b"")
+        elif body:
+            async for chunk in answer.body:
                 writer.write(connection.send(h11.Data(data=chunk)) or b"")
                 await writer.drain()
         writer.write(connection.send(h11.EndOfMessage()) or b"")

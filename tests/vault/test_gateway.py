@@ -165,6 +165,17 @@ async def test_only_get_passes(vault: VaultProcess, anaf: Anaf) -> None:
     assert anaf.calls == []
 
 
+async def test_head_is_answered_without_a_body_and_the_connection_goes_on(
+    vault: VaultProcess,
+) -> None:
+    reader, writer = await asyncio.open_unix_connection(vault.directory / "run" / "spv.sock")
+    for method in (b"HEAD", b"GET"):
+        writer.write(method + b" / HTTP/1.1\r\nHost: vault\r\n\r\n")
+        head = await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 10)
+        assert head.startswith(b"HTTP/1.1 403"), head
+    writer.close()
+
+
 async def test_a_refused_call_is_in_the_audit_chain_once_a_minute(vault: VaultProcess) -> None:
     for _ in range(20):
         await vault.spv.get(f"{BASE}/descarcare?id=1", headers={"Arhivar-Cif": "1234567890123"})
