@@ -362,9 +362,15 @@ async def after_clock_change(at: datetime, *, set_back: bool) -> int:
 
     Without `set_back` that is only what no right clock would have chosen. Too
     early an attempt costs a call or a refusal of the vault, and waits again.
+    What was asked for in the future was asked for by now at the latest, else
+    the nights to come would count as served.
     """
     beyond = to_text(at if set_back else at + LONGEST_WAIT)
     async with joined():
+        await execute(
+            "UPDATE job SET created_at = ? WHERE kind = 'list' AND created_at > ?",
+            [to_text(at), to_text(at)],
+        )
         rows = await execute(
             "UPDATE job SET next_attempt_at = ? WHERE state = 'queued' AND deferred = 1 "
             "AND next_attempt_at > ? RETURNING id",

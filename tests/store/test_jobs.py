@@ -251,6 +251,17 @@ async def test_a_clock_that_was_set_back_holds_nothing_up(store: engine.Store) -
     assert leased.id in {job.id for job in taken}
 
 
+async def test_the_nights_that_a_wrong_clock_served_are_to_come(store: engine.Store) -> None:
+    asked = await jobs.insert("list", "a", NOW + timedelta(days=3))
+    await jobs.finish(asked.id, NOW + timedelta(days=3))
+
+    await jobs.after_clock_change(NOW, set_back=False)
+
+    latest = await jobs.latest("list", "a")
+    assert latest is not None
+    assert (latest.id, latest.created_at) == (asked.id, NOW)
+
+
 async def test_a_quota_till_tomorrow_is_waited_out_unless_the_clock_was_set_back(
     store: engine.Store,
 ) -> None:
