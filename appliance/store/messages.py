@@ -216,6 +216,16 @@ async def listed_before(client_id: int, message_ids: Iterable[str]) -> frozenset
     return frozenset(row["message_id"] for row in rows)
 
 
+async def queued_among(uids: Iterable[str]) -> frozenset[str]:
+    """Return those of the messages that are still to be downloaded and filed."""
+    rows = await fetch(
+        "SELECT uid FROM message WHERE state = 'queued' "
+        "AND uid IN (SELECT value FROM json_each(?))",
+        [json.dumps(list(uids))],
+    )
+    return frozenset(row["uid"] for row in rows)
+
+
 async def created_between(client_id: int, cif: str, start: datetime, end: datetime) -> list[Known]:
     """Return the messages of the CIF that ANAF made in that time: a list of it must have them."""
     rows = await fetch(

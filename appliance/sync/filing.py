@@ -71,6 +71,24 @@ def _broken(spool: Path, message: Message) -> list[Path]:
     return sorted(spool.glob(f"{message.uid}.broken-*"))
 
 
+async def sweep_spool(spool: Path) -> list[Path]:
+    """Remove the downloads of messages that are settled, and return them.
+
+    Left by a worker that went on, or was killed, after another one had done its
+    job, and of broken zips that could not be downloaded again.
+    """
+    uid_of = {
+        path: path.name.split(".")[0]
+        for pattern in ("[!.]*.zip", "[!.]*.broken-*")
+        for path in spool.glob(pattern)
+    }
+    queued = await messages.queued_among(uid_of.values())
+    swept = [path for path, uid in uid_of.items() if uid not in queued]
+    for path in swept:
+        path.unlink(missing_ok=True)
+    return swept
+
+
 async def _file(message: Message, data: bytes, context: Context, at: datetime) -> None:
     everyone = await clients.all_identifiers()
     own = frozenset(value for value, owner in everyone.items() if owner == message.client_id)

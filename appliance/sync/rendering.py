@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import ctypes
+import errno
 import logging
 import multiprocessing
 import os
@@ -57,7 +58,7 @@ class Renderers:
         """Return the PDF of an invoice.
 
         Raises `DocumentRefused` for what cannot be read, `RendererDied` for
-        what breaks the renderer, `Busy` when no renderer can be started, and
+        what breaks the renderer, `Busy` when none can be started or the disk is full, and
         `Closing` after `close()`. Cancelled, it ends the process that renders.
         """
         return await self._in_a_process(_render, xml, upload_id, message_id, verdict)
@@ -82,6 +83,14 @@ class Renderers:
                 raise Closing from error
             why = next(text for kind, text in _WHY_IT_DIED.items() if isinstance(error, kind))
             raise RendererDied(why) from error
+        except OSError as error:
+            # What it was writing then (fonts in /tmp) is not whole.
+            renderer.end()
+            if self._closing:
+                raise Closing from error
+            if error.errno not in _NO_ROOM:
+                raise
+            raise Busy(_NO_ROOM_SENTENCE) from error
         except (Busy, asyncio.CancelledError):
             renderer.end()
             if self._closing:
@@ -161,6 +170,18 @@ class _Renderer:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
         pool.shutdown(wait=False, cancel_futures=True)
+
+
+# The machine's trouble, not this document's.
+_NO_ROOM = frozenset({
+    errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS, errno.EMFILE, errno.ENFILE, errno.ENOMEM,
+})  # fmt: skip
+_NO_ROOM_SENTENCE = Sentence(
+    "Nu este loc pe disc pentru a face PDF-uri sau discul nu poate fi scris (și /tmp). Eliberează "
+    "spațiu; se reîncearcă automat.",
+    "there is no room on the disk to make PDFs, or it cannot be written (/tmp too); free some "
+    "space, it is tried again by itself",
+)
 
 
 # What the document's page says after "no PDF can be made".

@@ -30,6 +30,7 @@ from appliance.store import (
 )
 from appliance.store.files import Archive
 from appliance.store.verify import Problem
+from appliance.sync import filing
 
 logger = logging.getLogger(__name__)
 
@@ -82,6 +83,8 @@ class Housekeeping:
         # It looks at every folder's name, which takes a while in a large archive.
         for path in await asyncio.to_thread(self._archive.sweep, at):
             logger.info("removed %s, left by an interrupted write", path.name)
+        for path in await filing.sweep_spool(self._settings.spool_dir):
+            logger.info("removed %s, whose message is settled", path.name)
         self._tidied = today
 
     async def check_by_night(self, at: datetime) -> None:

@@ -42,8 +42,9 @@ from appliance.sync.spv import SpvClient, discard_partials
 logger = logging.getLogger(__name__)
 
 FEED_SECONDS = 0.5
-LEASE_SECONDS = 45
-KEEP_SECONDS = 15  # a third of a lease: what runs is extended in time
+# What a killed process held is free a lease and a turn of keeping later: within a minute.
+LEASE_SECONDS = 30
+KEEP_SECONDS = 10  # a third of a lease: what runs is extended in time
 HOUSEKEEPING_SECONDS = 15
 _CLOCK_SECONDS = 60  # what NTP corrects step by step is less
 FINISH_SECONDS = 5  # what runs at SIGTERM has so long before it is given back
@@ -239,7 +240,9 @@ class Lane:
                 logger.warning("%s", busy)
                 wait = FEED_SECONDS
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._room.wait(), wait)
+                # Not wait_for(): in Python 3.11 it swallows a cancellation that comes with its end.
+                async with asyncio.timeout(wait):
+                    await self._room.wait()
 
     async def _feed_once(self, at: datetime) -> float:
         """Feed and return how many seconds later there may be more."""

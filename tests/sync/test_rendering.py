@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 import resource
 import signal
@@ -36,6 +37,18 @@ async def render(renderers: Renderers, xml: bytes | None = None) -> bytes:
     return await renderers.render(
         invoice() if xml is None else xml, upload_id="57001", message_id="7001", verdict=ABSENT
     )
+
+
+def on_a_full_disk() -> bytes:
+    raise OSError(errno.ENOSPC, "No space left on device")
+
+
+async def test_a_disk_that_is_full_is_not_the_fault_of_the_document(renderers: Renderers) -> None:
+    with pytest.raises(Busy):
+        await renderers._in_a_process(on_a_full_disk)
+
+    assert renderers.pids() == []
+    assert (await render(renderers)).startswith(b"%PDF")
 
 
 async def stopped_in_the_middle(renderers: Renderers) -> tuple[asyncio.Task[bytes], int]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import pickle
@@ -368,6 +369,26 @@ def test_only_the_downloads_of_the_dead_are_thrown_away(tmp_path: Path) -> None:
         ".01abc.zip.2-1a2b3c4d.partial",
         "01abc.zip",
     ]
+
+
+async def test_feeding_ends_when_it_is_told_to_whatever_happens_at_that_moment() -> None:
+    class Lane(service.Lane):
+        def __init__(self) -> None:
+            self._room = asyncio.Event()
+
+        async def _feed_once(self, at: datetime) -> float:
+            return 60
+
+    for turns in range(8):
+        lane = Lane()
+        feeding = asyncio.create_task(lane.feed())
+        await asyncio.sleep(0.01)
+        lane._room.set()
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        feeding.cancel()
+        ended, _ = await asyncio.wait([feeding], timeout=5)
+        assert ended, f"not ended when cancelled {turns} turns of the loop later"
 
 
 def test_a_clock_that_is_set_back_is_noticed_and_small_corrections_are_not() -> None:
