@@ -34,7 +34,7 @@ find_python() {
 command -v npm >/dev/null || packages="$packages nodejs npm"
 if [ "$purpose" = test ]; then
     # libatomic1: the browser driver's own Node needs it.
-    packages="$packages git chromium libatomic1 rclone cadaver curl poppler-utils qpdf strace"
+    packages="$packages git chromium libatomic1 rclone cadaver curl poppler-utils qpdf strace libfaketime"
 fi
 # shellcheck disable=SC2086  # a list of words is meant
 missing=$(missing_packages $packages)

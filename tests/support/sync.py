@@ -8,7 +8,7 @@ import signal
 import sqlite3
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -64,10 +64,11 @@ class Installation:
             for client in CLIENTS:
                 await clients.create_client(client.company.name, [client.company.cif], at)
 
-    def start(self, name: str) -> subprocess.Popen[bytes]:
+    def start(self, name: str, under: Sequence[str] = ()) -> subprocess.Popen[bytes]:
+        """Start the service, by the command `under` when there is one (strace, faketime)."""
         with self.log_file(name).open("ab") as log:
             self._running[name] = subprocess.Popen(
-                [sys.executable, "-m", "appliance", name],
+                [*under, sys.executable, "-X", "faulthandler", "-m", "appliance", name],
                 env={**os.environ, "ARHIVAR_CONFIG": str(self._config)},
                 stdout=log,
                 stderr=log,
@@ -77,7 +78,12 @@ class Installation:
     def end(self, name: str, number: signal.Signals = signal.SIGTERM) -> int:
         process = self._running.pop(name)
         process.send_signal(number)
-        return process.wait(30)
+        try:
+            return process.wait(30)
+        except subprocess.TimeoutExpired:
+            process.send_signal(signal.SIGABRT)  # it tells where its threads are
+            process.wait(30)
+            raise AssertionError(f"{name} does not end\n{self.log()[-8000:]}") from None
 
     def arhivar(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         """Run the command on this installation."""
