@@ -56,7 +56,9 @@ if [ ! -f "$stamp" ]; then
     [ -n "$python" ] || { say "Python 3.11, 3.12 or 3.13 with venv is needed"; exit 1; }
     say "creating .venv with $("$python" --version) and installing $lock"
     [ -x .venv/bin/python ] || "$python" -m venv .venv
-    .venv/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r "$lock"
+    # --no-deps: the lock is whole, and pip 23 loses the hash of a package that another asks for with an extra.
+    .venv/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps -r "$lock"
+    .venv/bin/python -m pip check --disable-pip-version-check >/dev/null
     site=$(.venv/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')
     pwd > "$site/arhivar-checkout.pth"
     printf '#!%s\nimport sys\nfrom appliance.cli import main\nsys.exit(main())\n' "$PWD/.venv/bin/python" > .venv/bin/arhivar
