@@ -58,7 +58,7 @@ if [ ! -f "$stamp" ]; then
     [ -x .venv/bin/python ] || "$python" -m venv .venv
     # --no-deps: the lock is whole, and pip 23 loses the hash of a package that another asks for with an extra.
     .venv/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps -r "$lock"
-    .venv/bin/python -m pip check --disable-pip-version-check >/dev/null
+    .venv/bin/python -m pip check --disable-pip-version-check
     site=$(.venv/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')
     pwd > "$site/arhivar-checkout.pth"
     printf '#!%s\nimport sys\nfrom appliance.cli import main\nsys.exit(main())\n' "$PWD/.venv/bin/python" > .venv/bin/arhivar

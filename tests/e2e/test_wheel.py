@@ -24,7 +24,7 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     _run(sys.executable, "-m", "venv", str(place / "env"), cwd=place)
     pip = [str(place / "env" / "bin" / "python"), "-m", "pip", "install", "--quiet",
            "--disable-pip-version-check"]  # fmt: skip
-    _run(*pip, "--require-hashes", "-r", str(ROOT / "requirements.lock"), cwd=place)
+    _run(*pip, "--require-hashes", "--no-deps", "-r", str(ROOT / "requirements.lock"), cwd=place)
     _run(*pip, "--no-deps", str(wheel), cwd=place)
     return place / "env" / "bin" / "arhivar"
 
