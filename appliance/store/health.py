@@ -20,7 +20,7 @@ from appliance.store.engine import fetch
 from appliance.store.listings import Listing
 from appliance.store.messages import MessageState
 from appliance.store.outages import Outage
-from appliance.store.radar import Oldest
+from appliance.store.radar import Lost, Oldest
 from appliance.store.runs import Progress
 
 # What stops the fetching of a client until a person does something.
@@ -56,6 +56,7 @@ class Line:
     listings: Sequence[Listing]
     counts: Mapping[MessageState, int]  # queued, expired, not allowed, quarantined
     oldest: Oldest | None  # of those that can still be fetched
+    lost: Lost  # of those that cannot
     every_hours: int | None  # None: as the configuration says
     running: bool
     stopped: Sequence[str]
@@ -73,6 +74,11 @@ class Line:
     @property
     def missing(self) -> int:
         return sum(listing.counts.missing for listing in self.listings)
+
+    @property
+    def unfinished(self) -> int:
+        """How many are not in the archive and not known to be lost for good."""
+        return sum(self.counts.values()) - self.lost.number + self.lost.lately
 
     @property
     def problem(self) -> Sentence | None:
@@ -115,7 +121,7 @@ async def board(viewer: Viewer, at: datetime) -> list[Line]:
     for listing in await listings.all_of(viewer):
         listed.setdefault(listing.client_id, []).append(listing)
     counts, by_client = await messages.unsettled_by_client(), await _stopped(None)
-    oldest = await radar.oldest(ids, at)
+    oldest, lost = await radar.oldest(ids, at), await radar.lost(at)
     facts = {
         row["id"]: row
         for row in await fetch(
@@ -131,6 +137,7 @@ async def board(viewer: Viewer, at: datetime) -> list[Line]:
             listings=listed.get(row.id, []),
             counts=dict.fromkeys(MessageState, 0) | counts.get(row.id, {}),
             oldest=oldest.get(row.id),
+            lost=lost.get(row.id, Lost()),
             every_hours=facts[row.id]["fetch_every_hours"],
             running=bool(facts[row.id]["running"]),
             stopped=by_client.get(row.uid, ()),

@@ -23,6 +23,8 @@ KEPT_BY_ANAF = timedelta(days=60)
 ALERT = "expiring"
 ALERT_DAYS = (14, 7, 3)
 UNFETCHED = (MessageState.QUEUED, MessageState.NOT_ALLOWED)
+# A loss is new for so long: time for everybody to hear of it. After that there is nothing to do.
+LOSS_IS_NEW = timedelta(days=30)
 
 _STATES = ", ".join(f"'{state.value}'" for state in UNFETCHED)
 
@@ -35,6 +37,14 @@ class Oldest:
     uid: str
     created_at: datetime
     days_left: int
+
+
+@dataclass(frozen=True)
+class Lost:
+    """How many messages of a client SPV will never give any more, and how many lately so."""
+
+    number: int = 0
+    lately: int = 0
 
 
 def days_left(created_at: datetime, at: datetime) -> int:
@@ -66,6 +76,25 @@ async def oldest(client_ids: Iterable[int], at: datetime) -> dict[int, Oldest]:
         created = from_text(row["dated_at"])
         found[row["client"]] = Oldest(row["client"], row["uid"], created, days_left(created, at))
     return found
+
+
+async def lost(at: datetime) -> dict[int, Lost]:
+    """Return by client what expired, and what was not allowed until its 60 days were over.
+
+    A client without is absent. Nothing brings these back: their months name them for good.
+    """
+    rows = await fetch(
+        "SELECT client, SUM(number) AS number, SUM(lately) AS lately FROM ("
+        "SELECT client, COUNT(*) AS number, SUM(settled_at > ?) AS lately FROM message "
+        "WHERE state = 'expired' GROUP BY client UNION ALL "
+        "SELECT client, COUNT(*), SUM(dated_at > ?) FROM message "
+        "WHERE state = 'not_allowed' AND dated_at <= ? GROUP BY client) GROUP BY client",
+        [
+            to_text(moment)
+            for moment in (at - LOSS_IS_NEW, at - KEPT_BY_ANAF - LOSS_IS_NEW, at - KEPT_BY_ANAF)
+        ],
+    )
+    return {row["client"]: Lost(row["number"], row["lately"]) for row in rows}
 
 
 async def watch(at: datetime) -> int:

@@ -109,3 +109,16 @@ async def test_nothing_due_writes_nothing(world: World) -> None:
     before = engine.data_version()
     assert await radar.watch(NOW) == 0
     assert engine.data_version() == before
+
+
+async def test_what_anaf_gives_no_more_is_lost_and_new_for_thirty_days(world: World) -> None:
+    expired, lately = await listed(world, 95 * DAY), await listed(world, 75 * DAY)
+    await messages.settle(expired.uid, MessageState.EXPIRED, None, NOW - 31 * DAY)
+    await messages.settle(lately.uid, MessageState.EXPIRED, None, NOW - DAY)
+    for age in (91 * DAY, 61 * DAY, 59 * DAY):  # the last one can still be allowed
+        refused = await listed(world, age)
+        await messages.settle(refused.uid, MessageState.NOT_ALLOWED, None, NOW - 31 * DAY)
+    await listed(world, 61 * DAY)  # not asked for yet
+
+    assert await radar.lost(NOW) == {world.alfa: radar.Lost(number=4, lately=2)}
+    assert await radar.lost(NOW + 30 * DAY) == {world.alfa: radar.Lost(number=5, lately=1)}

@@ -271,6 +271,36 @@ async def test_the_board_tells_what_is_not_in_the_archive_and_of_own_clients_onl
     assert "Alfa" not in florin
 
 
+async def test_a_loss_that_everybody_has_heard_of_is_told_and_holds_up_no_verdict(
+    site: Site,
+) -> None:
+    old = entry("1", created_at=NOW - timedelta(days=95))
+    (message,) = await messages.remember(site.world.alfa, [old], NOW - timedelta(days=40))
+    lost_at = NOW - timedelta(days=29)
+    await messages.settle(message.uid, MessageState.EXPIRED, said("au trecut 60 de zile"), lost_at)
+    for client, cif in ((site.world.alfa, "12345674"), (site.world.beta, "98765438")):
+        await listings.note(client, cif, NOW, Counts(), None)
+    gina = await site.browser("gina")
+    fresh = (await gina.get("/spv")).text
+    assert "Tot ce a listat ANAF este în arhivă la 1 din 2 clienți." in fresh
+    assert "Nu tot" in fresh
+
+    site.clock.moment = at = NOW + timedelta(days=2)
+    for client, cif in ((site.world.alfa, "12345674"), (site.world.beta, "98765438")):
+        await listings.note(client, cif, at, Counts(), None)
+    gina = await site.browser("gina")
+    later = (await gina.get("/spv")).text
+
+    assert "Tot ce se mai poate aduce din SPV este în arhivă (2 clienți)." in later
+    assert "Tot ce mai era în SPV" in later
+    assert "1 mesaj expirat" in later
+    assert "Nu tot" not in later
+    # With one that waits it is "not all" again, loss or no loss.
+    await messages.remember(site.world.alfa, [entry("2", created_at=at)], at)
+    waits = (await gina.get("/spv")).text
+    assert "Tot ce a listat ANAF este în arhivă la 1 din 2 clienți." in waits
+
+
 async def test_a_list_that_is_two_nights_old_or_a_message_soon_forgotten_is_to_be_solved(
     site: Site,
 ) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -27,9 +28,11 @@ from appliance.web.visit import Visit, viewer_of, visit_of
 
 # A list that is older has missed a night.
 _LATE = timedelta(hours=36)
-_GOOD, _WARN, _BAD = range(3)
+_GOOD, _LOST, _WARN, _BAD = range(4)
 _STYLES = {
     _GOOD: ("good", "check-circle"),
+    # All but what SPV gives no more: there is nothing left to do.
+    _LOST: ("lost", "check-circle"),
     _WARN: ("warn", "clock"),
     _BAD: ("bad", "exclamation-circle"),
 }
@@ -45,15 +48,15 @@ async def health(request: Request[Any, Any, Any]) -> Response[str]:
     stopped = {
         why: [line.client for line in board if why in line.stopped] for why in healths.STOPPING
     }
-    whole = sum(_level(line, visit.at) == _GOOD for line in board)
+    levels = [_level(line, visit.at) for line in board]
     return page(
         visit,
         "health.html",
         frame=await frame_for(viewer, "health"),
         rows=[_row(line, visit, portal) for line in board],
         obstacles=standing(visit, await healths.outages_now(), stopped),
-        whole=whole,
-        verdict=_verdict(whole, len(board), visit.language),
+        at_rest=all(level <= _LOST for level in levels),
+        verdict=_verdict(levels, visit.language),
         running=sum(line.running for line in board),
     )
 
@@ -69,7 +72,7 @@ async def fetch_all(request: Request[Any, Any, Any]) -> Response[str]:
 
 
 def _level(line: Line, at: datetime) -> int:
-    """Tell whether all is in the archive, something is not, or a person has to do something."""
+    """Tell whether all is in the archive, all that can be, not yet all, or somebody has to act."""
     if line.client.provisional:
         return _GOOD
     # Its first list was not whole yet; before the first night that is nobody's fault.
@@ -77,15 +80,19 @@ def _level(line: Line, at: datetime) -> int:
     soon = line.oldest is not None and line.oldest.days_left <= ALERT_DAYS[1]
     if line.stopped or late or soon:
         return _BAD
-    rest = line.counts[MessageState.QUEUED] or any(line.counts[state] for state in LOST)
-    return _WARN if rest or line.missing or line.problem else _GOOD
+    if line.unfinished or line.missing or line.problem:
+        return _WARN
+    return _LOST if line.lost.number else _GOOD
 
 
-def _verdict(whole: int, clients: int, language: str) -> str:
-    every = count(language, "health.of_clients", clients, num=grouped(clients, language))
-    if whole == clients:
-        return translate(language, "health.all", clients=every)
-    return translate(language, "health.some", whole=grouped(whole, language), clients=every)
+def _verdict(levels: Sequence[int], language: str) -> str:
+    every = count(language, "health.of_clients", len(levels), num=grouped(len(levels), language))
+    left = "_left" if _LOST in levels else ""
+    done = sum(level <= _LOST for level in levels)
+    if done == len(levels):
+        return translate(language, f"health.all{left}", clients=every)
+    whole = grouped(done, language)
+    return translate(language, f"health.some{left}", whole=whole, clients=every)
 
 
 def _row(line: Line, visit: Visit, portal: Portal) -> dict[str, Any]:
