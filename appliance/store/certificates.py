@@ -2,7 +2,7 @@
 
 Trusted are those shipped and configured (`store.pinned`) and those that an
 administrator added, which are rows. Whoever judges signatures asks `trusted()`
-each time, so that an addition holds in every process at once.
+each time, so that an addition or removal holds in every process at once.
 
 When a certificate becomes trusted the job `reverify` (object: its fingerprint)
 judges again what was filed with it before. A judged document leaves
@@ -67,12 +67,13 @@ class Trusted:
 
 @dataclass(frozen=True)
 class Signed:
-    """A document whose certificate was unknown: where its files are, and when it was signed."""
+    """A document that is to be judged again: where its files are, and when it was signed."""
 
     id: int
     uid: str
     client_uid: str
     archive_month: str
+    reason: str  # of the judgement that does not hold any more
     at: datetime | None  # of the message; None when nobody knows
 
 
@@ -177,6 +178,26 @@ async def add(
     return certificate, bool(made)
 
 
+async def remove(fingerprint: str, at: datetime, *, by_uid: str = SYSTEM) -> bool:
+    """Trust no longer what an administrator added, and judge again what it signed.
+
+    Row, audit record and job are committed together. Returns False when it is not among
+    those added. One that is shipped or configured as well stays trusted for that reason.
+    """
+    async with joined():
+        gone = await execute(
+            "DELETE FROM certificate WHERE fingerprint = ? RETURNING subject", [fingerprint]
+        )
+        if not gone:
+            return False
+        await audit.append(
+            "certificate:remove", by_uid, "", fingerprint,
+            {"subject": gone[0]["subject"]}, at=at,
+        )  # fmt: skip
+        await jobs.insert("reverify", fingerprint, at)
+    return True
+
+
 async def uses() -> dict[str, Use]:
     """Return by fingerprint what each certificate signed here, bytes intact."""
     rows = await fetch(
@@ -201,32 +222,49 @@ async def uses() -> dict[str, Use]:
 
 
 async def queue_reverify(configured: Mapping[str, PinnedCertificate], at: datetime) -> int:
-    """Ask to judge again what trusted certificates signed as unknown ones; return how many.
+    """Ask to judge again what was judged while its certificate was not, or was, trusted.
 
-    For the start of sync: an upgrade or a file of the configuration may have
-    brought certificates that were unknown when their documents came.
+    Returns how many certificates that is about. For the start of sync: an upgrade or a
+    file of the configuration may have brought some, or be gone.
     """
     known = await trusted(configured)
-    late = [one.fingerprint for one in (await uses()).values() if one.unknown]
-    wanted = [fingerprint for fingerprint in late if fingerprint in known]
+    wanted = [
+        use.fingerprint
+        for use in (await uses()).values()
+        if (use.unknown if use.fingerprint in known else use.number - use.unknown)
+    ]
     await jobs.insert_many("reverify", wanted, at)
     return len(wanted)
 
 
-async def waiting(fingerprint: str, after: int, limit: int) -> list[Signed]:
-    """Return documents filed while the certificate was unknown, in order of `id` after this one."""
+async def waiting(fingerprint: str, after: int, limit: int, *, known: bool = True) -> list[Signed]:
+    """Return documents whose judgement does not fit, in order of `id` after this one.
+
+    Those filed while the certificate was unknown; with `known` false those filed while it was
+    trusted.
+    """
+    # Spelled out: only so the index of the few unknown ones is used.
+    unfit = "= 'unknown_certificate'" if known else "IN ('ok', 'certificate_not_valid_then')"
     rows = await fetch(
         "SELECT document.id, document.uid, document.archive_month, client.uid AS client_uid, "
+        "document.signature_reason AS reason, "
         "COALESCE(message.created_at, message.listed_at) AS dated, import_item.about "
         "FROM document JOIN client ON client.id = document.client "
         "LEFT JOIN message ON message.id = document.message "
         "LEFT JOIN import_item ON import_item.uid = document.uid "
-        "WHERE document.signature_reason = 'unknown_certificate' "
+        f"WHERE document.signature_reason {unfit} "
         "AND document.signature_fingerprint = ? AND document.id > ? ORDER BY document.id LIMIT ?",
         [fingerprint, after, limit],
     )
     return [
-        Signed(row["id"], row["uid"], row["client_uid"], row["archive_month"], _dated(row))
+        Signed(
+            row["id"],
+            row["uid"],
+            row["client_uid"],
+            row["archive_month"],
+            row["reason"],
+            _dated(row),
+        )
         for row in rows
     ]
 
@@ -257,7 +295,7 @@ async def judged(found: Sequence[tuple[Signed, Verdict]], at: datetime) -> int:
                     verdict.fingerprint,
                     to_text(at),
                     signed.id,
-                    UNKNOWN,
+                    signed.reason,
                     verdict.reason,
                 ],
             )

@@ -1,4 +1,4 @@
-"""The job `reverify`: judge again the signatures whose certificate has become known.
+"""The job `reverify`: judge again the signatures of a certificate that is trusted now, or no more.
 
 Its object is the certificate's fingerprint. Each batch is recorded before the
 next is read, and what is recorded is not found again: cut off anywhere, the
@@ -28,15 +28,18 @@ BATCH = 100
 
 
 async def reverify(job: Job, context: Context, at: datetime) -> None:
-    fingerprint = job.object_uid
+    fingerprint, changed = job.object_uid, 0
     pinned = await certificates.trusted(context.pinned)
-    if fingerprint not in pinned:
-        return
-    after = changed = 0
-    while batch := await certificates.waiting(fingerprint, after, BATCH):
-        found = await asyncio.to_thread(_judge, context.archive, batch, pinned)
-        changed += await certificates.judged(found, datetime.now(UTC))
-        after = batch[-1].id
+    while True:
+        known, after = fingerprint in pinned, 0
+        while batch := await certificates.waiting(fingerprint, after, BATCH, known=known):
+            found = await asyncio.to_thread(_judge, context.archive, batch, pinned)
+            changed += await certificates.judged(found, datetime.now(UTC))
+            after = batch[-1].id
+        # Who added or removed it in the meantime was given this job, for there was one.
+        pinned = await certificates.trusted(context.pinned)
+        if (fingerprint in pinned) == known:
+            break
     logger.info("certificate %s: %d documents judged again", fingerprint[:16], changed)
 
 

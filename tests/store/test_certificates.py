@@ -57,6 +57,29 @@ async def test_added_twice_it_is_there_once(world: World) -> None:
     assert len(await recorded("certificate:add")) == 1
 
 
+async def test_a_removed_certificate_is_trusted_no_more_and_told_of_once(world: World) -> None:
+    await certificates.add(signer().pem, NOW)
+
+    assert await certificates.remove(MINE.fingerprint, NOW, by_uid="gina-uid")
+    assert not await certificates.remove(MINE.fingerprint, NOW, by_uid="gina-uid")
+
+    assert await certificates.trusted(PINNED) == PINNED
+    (told,) = await recorded("certificate:remove")
+    assert (told["actor"], told["object"]) == ("gina-uid", MINE.fingerprint)
+    assert audit.verify(world.settings.database_path) == []
+
+
+async def test_a_certificate_that_the_configuration_lost_has_its_documents_judged_again(
+    world: World,
+) -> None:
+    await signed(world, "ok")
+
+    assert await certificates.queue_reverify({MINE.fingerprint: MINE}, NOW) == 0
+    assert await certificates.queue_reverify(PINNED, NOW) == 1
+    (found,) = await certificates.waiting(MINE.fingerprint, 0, 10, known=False)
+    assert found.reason == "ok"
+
+
 async def test_what_is_no_certificate_is_refused_and_leaves_nothing(world: World) -> None:
     with pytest.raises(BadInput):
         await certificates.add(b"-----BEGIN CERTIFICATE-----\nxx\n", NOW)

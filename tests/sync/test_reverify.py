@@ -68,6 +68,44 @@ async def test_what_comes_after_it_is_added_is_valid_at_once(desk: Desk) -> None
     assert await results(desk) == [("valid", "ok")]
 
 
+async def test_a_removed_certificate_makes_its_signatures_unknown_again_and_their_pdfs_say_so(
+    desk: Desk,
+) -> None:
+    await unknown(desk)
+    await add(desk)
+    await desk.run("reverify")
+    await desk.run("render")
+    trusted = await pdf(desk)
+
+    assert await certificates.remove(MINE.fingerprint, datetime.now(UTC))
+    await desk.run("reverify")
+    await desk.run("render")
+
+    assert await results(desk) == [("valid_unknown_certificate", "unknown_certificate")]
+    assert await pdf(desk) != trusted
+    assert desk.problems() == []
+
+
+async def test_removed_while_its_documents_are_judged_it_leaves_none_of_them_valid(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await unknown(desk, "7001", "7002", "7003")
+    monkeypatch.setattr(reverify, "BATCH", 1)
+    real, calls = certificates.judged, []
+
+    async def judged(found: Any, at: datetime) -> int:
+        calls.append(found)
+        if len(calls) == 2:
+            await certificates.remove(MINE.fingerprint, at)
+        return await real(found, at)
+
+    monkeypatch.setattr(certificates, "judged", judged)
+    await add(desk)
+    await desk.run("reverify")
+
+    assert await results(desk) == [("valid_unknown_certificate", "unknown_certificate")] * 3
+
+
 async def test_a_message_outside_the_validity_stays_unknown_and_says_why(
     desk: Desk, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -96,6 +96,7 @@ ROUTES: Mapping[tuple[str, str], Table] = {
         [
             ("GET", "/certificates/{fingerprint}"),
             ("POST", "/certificates/{fingerprint}"),
+            ("POST", "/certificates/{fingerprint}/remove"),
         ],
         table("""
                nobody ana    bogdan corina dan    ema    elena  florin gina   horia  bianca

@@ -72,6 +72,36 @@ async def test_a_certificate_is_added_after_its_fingerprint_was_shown(site: Site
     assert (await gina.get(f"/certificates/{MINE.fingerprint}")).status_code == 404
 
 
+async def test_what_an_administrator_added_can_be_taken_back_and_nothing_else_can(
+    site: Site,
+) -> None:
+    await signed(site)
+    gina = await site.browser("gina")
+    await gina.get(f"/certificates/{MINE.fingerprint}")
+    page = (
+        await gina.get((await gina.post(f"/certificates/{MINE.fingerprint}")).headers["location"])
+    ).text
+    assert page.count("/remove") == 1
+
+    answer = await gina.post(f"/certificates/{MINE.fingerprint}/remove")
+    assert answer.status_code == 303
+
+    page = (await gina.get(answer.headers["location"])).text
+    assert "nu mai este de încredere" in page
+    assert "/remove" not in page
+    assert await certificates.added() == []
+    told = await engine.fetch("SELECT body FROM audit ORDER BY seq DESC LIMIT 1")
+    assert b"certificate:remove" in told[0]["body"]
+    viewer = await site.world.viewer("gina")
+    assert viewer.user_uid.encode() in told[0]["body"]
+    again = await gina.post(f"/certificates/{MINE.fingerprint}/remove")
+    assert again.status_code == 404
+    assert "vezi lista" in again.text
+    shipped = next(iter(PINNED))
+    await gina.get("/certificates")
+    assert (await gina.post(f"/certificates/{shipped}/remove")).status_code == 404
+
+
 async def test_a_certificate_that_no_document_has_cannot_be_added(site: Site) -> None:
     gina = await site.browser("gina")
     await gina.get("/certificates")

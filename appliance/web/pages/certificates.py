@@ -1,8 +1,8 @@
 """For administrators: the signing certificates that are trusted, and those that were only seen.
 
 A certificate is added out of an archived signature, after its fingerprint was
-shown. Of the documents that it signed the page says how many and when: whose
-they are and what stands in them is not told.
+shown; what was added may be taken back. Of the documents that it signed the page
+says how many and when: whose they are and what stands in them is not told.
 """
 
 from __future__ import annotations
@@ -34,7 +34,10 @@ from appliance.web.visit import Visit, viewer_of, visit_of
 
 @get("/certificates", opt=allow(Role.ADMIN))
 async def certificate_list(request: Request[Any, Any, Any]) -> Response[str]:
-    """Unknown ones first: they wait for somebody. `?added=` names the one just added."""
+    """Unknown ones first: they wait for somebody.
+
+    `?added=` and `?removed=` name the one whose trust has just changed; it is said if it is so.
+    """
     visit = visit_of(request)
     configured = await _configured(request)
     listed = await certificates.listed(configured)
@@ -51,9 +54,12 @@ async def certificate_list(request: Request[Any, Any, Any]) -> Response[str]:
                 **_signed(use, visit.language),
             }
         )
-    added = request.query_params.get("added", "")
-    new = any(one.certificate.fingerprint == added for one in listed)
-    text = translate(visit.language, "certificates.added.done") if new else ""
+    known = {one.certificate.fingerprint for one in listed}
+    text = ""
+    if request.query_params.get("added") in known:
+        text = translate(visit.language, "certificates.added.done")
+    elif request.query_params.get("removed", "") not in {"", *known}:
+        text = translate(visit.language, "certificates.removed.done")
     return page(
         visit,
         "certificates.html",
@@ -93,6 +99,22 @@ async def trust(request: Request[Any, Any, Any], fingerprint: FromPath[str]) -> 
         viewer = viewer_of(request)
         await certificates.add(der, visit_of(request).at, by=viewer.user_id, by_uid=viewer.user_uid)
     return see_other(f"/certificates?added={fingerprint}")
+
+
+@post("/certificates/{fingerprint:str}/remove", opt=allow(Role.ADMIN), status_code=303)
+async def distrust(request: Request[Any, Any, Any], fingerprint: FromPath[str]) -> Response[str]:
+    """Take back what an administrator added; what it signed is judged again."""
+    visit, viewer = visit_of(request), viewer_of(request)
+    if not await certificates.remove(fingerprint, visit.at, by_uid=viewer.user_uid):
+        raise NotFound(
+            Sentence(
+                "Certificatul nu este printre cele adăugate. Poate l-a scos deja altcineva: "
+                "vezi lista.",
+                "the certificate is not among those added; perhaps somebody has removed it: "
+                "see the list",
+            )
+        )
+    return see_other(f"/certificates?removed={fingerprint}")
 
 
 async def _configured(request: Request[Any, Any, Any]) -> Mapping[str, PinnedCertificate]:
@@ -152,9 +174,11 @@ def _row(one: Trusted, visit: Visit) -> dict[str, Any]:
     elif certificate.not_before > visit.at:
         state = "later"
     return {
+        "fingerprint": certificate.fingerprint,
         "shown": shown(certificate.fingerprint),
         "subject": certificate.subject,
         "origin": origin,
+        "removable": one.origin == "added",
         "validity": _validity(certificate, language),
         "state": translate(language, f"certificates.{state}"),
         "style": "good" if state == "current" else "plain",
@@ -163,4 +187,4 @@ def _row(one: Trusted, visit: Visit) -> dict[str, Any]:
     }
 
 
-HANDLERS: list[BaseRouteHandler] = [certificate_list, certificate_page, trust]
+HANDLERS: list[BaseRouteHandler] = [certificate_list, certificate_page, trust, distrust]
