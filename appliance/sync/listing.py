@@ -54,8 +54,9 @@ async def list_client(job: Job, context: Context, at: datetime) -> None:
                 await listings.failed(client.id, cif, at, error.sentence)
     await messages.give_jobs(client.id, at)
     if job.priority > 0:
-        # Whoever asks to fetch also wants what was set aside to be tried again.
-        await jobs.hurry(client.id, ["message"], at)
+        # Whoever asks to fetch also wants what was set aside to be tried again, and all of it
+        # before what nobody waits for.
+        await jobs.hurry(client.id, ["message"], at, priority=job.priority)
     soon_again = [error for error in errors if not _needs_more_than_minutes(error)]
     if not soon_again:
         why = next(iter([*(error.sentence for error in errors), *strange]), None)
@@ -88,7 +89,8 @@ async def _list_cif(
     expected = await messages.created_between(client_id, cif, listing.start + _CERTAIN, listing.end)
     new = 0
     for owner, entries in of_owner.items():
-        added = await messages.remember(owner, entries, at)
+        urgency = job.priority if owner == client_id else 0
+        added = await messages.remember(owner, entries, at, priority=urgency)
         nameless = await messages.keep_nameless(owner, entries, at)
         if owner == client_id:
             new = len(added) + nameless

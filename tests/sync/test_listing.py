@@ -16,6 +16,7 @@ from appliance.store.messages import MessageState
 from appliance.sync import spv
 from tests.support.desk import Desk
 from tests.support.spv import ALFA, BETA, STRANGER, Answer, eroare, listed, package, refusal
+from tests.support.store import entry
 
 OTHER = "14399840"
 QUEUED, ARCHIVED, NOT_ALLOWED = (
@@ -365,6 +366,26 @@ async def test_the_nights_listing_lets_what_waits_wait(desk: Desk) -> None:
     await desk.run("message")
 
     assert desk.vault.downloads == ["7001"]
+
+
+async def test_what_somebody_waits_for_comes_before_the_nights(desk: Desk) -> None:
+    desk.vault.offer("1", package())
+    desk.vault.answers["1"] = [refusal(429, "message-quota", 9000)]
+    await desk.listing(priority=0)
+    await desk.run("message")
+    desk.vault.offer("2", package())
+    await desk.listing(priority=0)  # by night, and not begun yet
+    night = await messages.remember(desk.world.beta, [entry("9")], datetime.now(UTC))
+    desk.vault.offer("3", package())
+
+    await desk.listing()
+    taken = await jobs.lease(10, datetime.now(UTC), 45, ["message"])
+
+    alfa = {m.message_id: m.uid for m in await messages.in_state(QUEUED, desk.world.alfa)}
+    assert [job.object_uid for job in taken[-1:]] == [night[0].uid]
+    assert {job.object_uid for job in taken[:-1]} == set(alfa.values())
+    assert {job.priority for job in taken[:-1]} == {runs.PRIORITY}
+    assert len(alfa) == 3
 
 
 @pytest.mark.parametrize(
