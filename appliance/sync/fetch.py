@@ -25,6 +25,7 @@ from appliance.store.engine import open_store
 from appliance.store.messages import MessageState
 from appliance.store.runs import Progress
 
+_LOOKING = 0.2  # of the time, at the most: a look at 500 clients takes half a second
 POLL_SECONDS = 0.5
 # sync takes a job within a second; a killed one leaves leases that end within a minute. When
 # nothing moves for longer than both it is not running.
@@ -32,6 +33,7 @@ PATIENCE_SECONDS = 75
 # What waits no longer than that (ANAF's minute, a first retry) is waited for.
 SHORT_WAIT_SECONDS = 65
 # What ended badly is told as long as ANAF may still be asked about it.
+_KINDS = ("list", "message", "render")
 TOLD = timedelta(days=60)
 _SHOWN = 20  # messages of a client and state, on a terminal; elsewhere all
 _MANY_CLIENTS = 30  # from here on those without news are only counted
@@ -99,7 +101,7 @@ async def _watch(console: Console, watched: Sequence[Watched]) -> bool:
         drawn = bars.add_task("PDF", total=None, visible=False)
         before, moved, most_pdfs, told = None, time.monotonic(), 0, ""
         while True:
-            at = datetime.now(UTC)
+            at, began = datetime.now(UTC), time.monotonic()
             for each in watched:
                 if not each.progress.ended:
                     each.progress = await runs.progress(each.client.id, at) or each.progress
@@ -125,11 +127,11 @@ async def _watch(console: Console, watched: Sequence[Watched]) -> bool:
             if not pdfs and all(progress.ended for progress in _progress(watched)):
                 return False
             unmoved = time.monotonic() - moved
-            if unmoved >= SHORT_WAIT_SECONDS and (down or not await jobs.due(at)):
+            if unmoved >= SHORT_WAIT_SECONDS and (down or not await jobs.moving(_KINDS, at)):
                 return False
             if unmoved >= PATIENCE_SECONDS:
                 return True
-            await asyncio.sleep(POLL_SECONDS)
+            await asyncio.sleep(max(POLL_SECONDS, (time.monotonic() - began) / _LOOKING))
 
 
 def _progress(watched: Sequence[Watched]) -> Iterator[Progress]:

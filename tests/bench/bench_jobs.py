@@ -22,6 +22,7 @@ from appliance.store import clients, engine, jobs
 from tests.support.store import NOW
 
 CLIENTS = 500
+KINDS = ("list", "message", "render")
 WHY = Sentence("Așteaptă.", "it waits")
 
 
@@ -60,8 +61,9 @@ async def bench(count: int) -> None:
     report("lease of 16, everything due")
     await measure("insert, everything due", 100, lambda: jobs.insert("list", "x", NOW))
     await measure("sweep with nothing to do", 100, lambda: jobs.sweep(NOW))
-    await measure("due()", 20, lambda: jobs.due(NOW))
+    await measure("moving()", 100, lambda: jobs.moving(KINDS, NOW))
     await measure("waiting()", 20, lambda: jobs.waiting())
+    await measure("waiting() of a kind", 20, lambda: jobs.waiting("message"))
 
     start = time.perf_counter()
     for client in ids:
@@ -74,6 +76,7 @@ async def bench(count: int) -> None:
     for _ in range(100):
         await lease_and_finish()
     report("lease, everything waits")
+    await measure("moving(), everything waits", 100, lambda: jobs.moving(KINDS, NOW))
     for _ in range(200):
         await lease_and_finish(NOW + timedelta(hours=1))
     report("lease of 16, the time of all has come at once")

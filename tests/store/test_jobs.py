@@ -221,7 +221,20 @@ async def test_what_one_client_waits_for_can_be_made_due(world: World) -> None:
     await jobs.hurry(world.alfa, ["message"], NOW, priority=10)
 
     assert [job.object_uid for job in await jobs.lease(9, NOW, 60, ["message"])] == ["a", "c"]
-    assert await jobs.due(NOW + timedelta(hours=1)) == 3
+
+
+async def test_what_is_at_work_or_due_moves_and_what_waits_does_not(store: engine.Store) -> None:
+    await jobs.insert("list", "a", NOW, delay=60)
+    await jobs.insert("render", "b", NOW)
+
+    assert not await jobs.moving(["list", "message"], NOW)
+    assert await jobs.moving(["list", "render"], NOW)
+    later = NOW + timedelta(seconds=60)
+    assert await jobs.moving(["list", "message"], later)
+    [job] = await jobs.lease(10, later, 60, ["list"])
+    assert await jobs.moving(["list", "message"], later)
+    await jobs.finish(job.id, later)
+    assert not await jobs.moving(["list", "message"], later)
 
 
 async def test_a_job_asked_for_with_more_urgency_takes_its_turn_among_the_urgent(
