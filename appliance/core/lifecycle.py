@@ -118,11 +118,15 @@ def decide(
     """
     row = transition(document.status, action)
     if not viewer.acting_roles(document) & row.roles:
+        ro, en = (
+            ("contabilului", "accountant")
+            if row.roles == _ACCOUNTANTS
+            else ("titularului", "owner")
+        )
         raise NotAllowed(
             Sentence(
-                f"Rolul tău nu permite acțiunea „{_ACTION_RO[action]}”. "
-                "Cere-i administratorului contului.",
-                f"your role does not allow to {action}; ask the owner of the account",
+                f"Rolul tău nu permite acțiunea „{_ACTION_RO[action]}”. Cere-i {ro}.",
+                f"your role does not allow to {action}; ask the {en}",
             )
         )
     if row.only_until_taken and document.taken:

@@ -222,6 +222,20 @@ async def by_identifier(text: str) -> ClientRow | None:
     return client_of(rows[0]) if rows else None
 
 
+async def named(text: str) -> ClientRow:
+    """Return what `by_identifier()` does, for who typed it; `NotFound` when it is nobody's."""
+    found = await by_identifier(text)
+    if found is None:
+        shown = text[:20]
+        raise NotFound(
+            Sentence(
+                f"Niciun client nu are CIF-ul {shown}. Verifică numărul.",
+                f"no client has the CIF {shown}; check the number",
+            )
+        )
+    return found
+
+
 # Who belongs to whom
 
 

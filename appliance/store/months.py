@@ -223,7 +223,7 @@ def sees_all(viewer: Viewer, client_id: int) -> bool:
     raise NotAllowed(
         Sentence(
             "Lunile cuprind toate documentele firmei, iar tu vezi doar o parte. Cere-i "
-            "administratorului firmei tale.",
+            "titularului.",
             "the months are about all documents of the company and you see a part of them; "
             "ask the owner",
         )

@@ -16,7 +16,6 @@ from rich.table import Table
 
 from appliance.config import Settings
 from appliance.core import cif as cifs
-from appliance.core.errors import NotFound
 from appliance.core.sentence import Sentence
 from appliance.core.times import BUCHAREST
 from appliance.store import clients, jobs, messages, outages, runs
@@ -25,16 +24,16 @@ from appliance.store.engine import open_store
 from appliance.store.messages import MessageState
 from appliance.store.runs import Progress
 
-_LOOKING = 0.2  # of the time, at the most: a look at 500 clients takes half a second
 POLL_SECONDS = 0.5
+_LOOKING = 0.2  # of the time, at the most: a look at 500 clients takes half a second
 # sync takes a job within a second; a killed one leaves leases that end within a minute. When
 # nothing moves for longer than both it is not running.
 PATIENCE_SECONDS = 75
 # What waits no longer than that (ANAF's minute, a first retry) is waited for.
 SHORT_WAIT_SECONDS = 65
 # What ended badly is told as long as ANAF may still be asked about it.
-_KINDS = ("list", "message", "render")
 TOLD = timedelta(days=60)
+_KINDS = ("list", "message", "render")
 _SHOWN = 20  # messages of a client and state, on a terminal; elsewhere all
 _MANY_CLIENTS = 30  # from here on those without news are only counted
 
@@ -77,15 +76,7 @@ async def _chosen(cif: str | None, console: Console) -> list[ClientRow]:
             if client.id not in with_cui:
                 _say(console, f"{client.name}: has no CUI, so SPV cannot be asked for it")
         return [client for client in everyone if client.id in with_cui]
-    found = await clients.by_identifier(cif)
-    if found is None:
-        raise NotFound(
-            Sentence(
-                f"Niciun client nu are CIF-ul {cif}. Verifică-l în portal.",
-                f"no client has the CIF {cif}; check it in the portal",
-            )
-        )
-    return [found]
+    return [await clients.named(cif)]
 
 
 async def _watch(console: Console, watched: Sequence[Watched]) -> bool:

@@ -144,17 +144,7 @@ def _unreadable(error: OSError) -> Sentence:
 
 
 async def _client(cif: str | None) -> int | None:
-    if cif is None:
-        return None
-    client = await clients.by_identifier(cif)
-    if client is None:
-        raise NotFound(
-            Sentence(
-                f"Niciun client nu are CIF-ul {cif}. Verifică-l în portal.",
-                f"no client has the CIF {cif}; check it in the portal",
-            )
-        )
-    return client.id
+    return (await clients.named(cif)).id if cif is not None else None
 
 
 async def _watch(console: Console, run: Run) -> bool:

@@ -438,10 +438,10 @@ _NOT_THIS_CLIENT = Sentence(
     "check that the file is this client's",
 )
 _NO_CLIENT = Sentence(
-    "Niciun client nu are CIF-urile din factură. Adaugă clientul sau codul lui fiscal, apoi "
-    "repetă importul.",
-    "no client has the CIFs of the invoice; add the client or its identifier, then repeat the "
-    "import",
+    "Niciun client nu are CIF-urile din factură. Verifică dacă factura este a unui client al "
+    "firmei.",
+    "no client has the CIFs of the invoice; check that it is an invoice of one of the firm's "
+    "clients",
 )
 _WHOSE_NOTICE = Sentence(
     "Mesajul ANAF nu spune al cui este. Repetă importul pentru un client anume (--client).",

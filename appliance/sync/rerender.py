@@ -11,13 +11,11 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from appliance.config import Settings
-from appliance.core.errors import NotFound
-from appliance.core.sentence import Sentence
 from appliance.store import clients, jobs, pdfs
 from appliance.store.engine import open_store
-_LOOKING = 0.05  # of the time goes into counting, at the most: of a million it takes 0.15 s
 
 POLL_SECONDS = 2.0
+_LOOKING = 0.05  # of the time goes into counting, at the most: of a million it takes 0.15 s
 # One PDF takes three minutes at most (sync.rendering); then sync is not running.
 PATIENCE_SECONDS = 200
 
@@ -36,8 +34,7 @@ async def rerender(
     async with open_store(settings):
         at = datetime.now(UTC)
         if cif is not None:
-            client_id: int | None = await _client(cif)
-            steps = pdfs.everything(client_id, at)
+            steps = pdfs.everything((await clients.named(cif)).id, at)
         else:
             steps = pdfs.everything(None, at) if everything else pdfs.missing(at)
         with _progress(console) as progress:
@@ -50,18 +47,6 @@ async def rerender(
         if stalled:
             console.print("sync does not take the work; is `arhivar sync` running?")
         return int(stalled or bool(parked))
-
-
-async def _client(cif: str) -> int:
-    client = await clients.by_identifier(cif)
-    if client is None:
-        raise NotFound(
-            Sentence(
-                f"Niciun client nu are CIF-ul {cif}. Verifică-l în portal.",
-                f"no client has the CIF {cif}; check it in the portal",
-            )
-        )
-    return client.id
 
 
 def _progress(console: Console) -> Progress:

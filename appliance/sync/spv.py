@@ -306,8 +306,10 @@ def _raise_refusal(response: httpx.Response) -> None:
     if reason in ("unmapped", "needs-authorisation"):
         raise NotLinked(
             Sentence(
-                "CIF-ul nu are o autorizare SPV valabilă. Leagă SPV din portal.",
-                "no valid SPV authorisation reaches this CIF; link SPV in the portal",
+                "CIF-ul nu are o autorizare SPV valabilă. Anunță titularul certificatului digital: "
+                "numai el o poate da sau reînnoi.",
+                "no valid SPV authorisation reaches this CIF; tell the certificate's holder, who "
+                "alone can give or renew it",
             )
         )
     if reason in ("cif-mismatch", "refused"):

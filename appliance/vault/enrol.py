@@ -123,9 +123,9 @@ class Enrol:
                 False,
                 Sentence(
                     "ANAF nu acceptă tokenul pentru această aplicație; verifică dacă serviciul "
-                    "E-Factura este bifat în portal, apoi leagă din nou SPV.",
+                    "E-Factura este bifat în portalul ANAF, apoi autorizează din nou SPV.",
                     "ANAF does not accept the token for this application; check that the service "
-                    "E-Factura is ticked in the portal, then authorise SPV again",
+                    "E-Factura is ticked in ANAF's portal, then authorise SPV again",
                 ),
             )
         return _tested(
@@ -140,9 +140,9 @@ class Enrol:
         self._grants.revoke(grant, by=_text(body, "by", required=False) or "portal", at=at)
         sentence = Sentence(
             "Autorizarea a fost ștearsă din Arhivar și nu mai poate fi folosită aici. La ANAF o "
-            "retrage numai titularul certificatului, în portal, cu „Renunțare Oauth”.",
+            "retrage numai titularul certificatului, în portalul ANAF, cu „Renunțare Oauth”.",
             "the authorisation was erased from Arhivar and cannot be used here any more; at ANAF "
-            "only the certificate's holder withdraws it, in the portal, with “Renunțare Oauth”",
+            "only the certificate's holder withdraws it, in ANAF's portal, with “Renunțare Oauth”",
         )
         return Answer.json({"sentence": sentence._asdict()})
 

@@ -370,8 +370,9 @@ _BAD_QUERY = Sentence(
     "the parameters of the SPV call are not the known ones",
 )
 _UNMAPPED = Sentence(
-    "CIF-ul nu este legat de nicio autorizare SPV; o persoană trebuie să-l confirme în portal.",
-    "the CIF belongs to no SPV authorisation; a person has to confirm it in the portal",
+    "CIF-ul nu este legat de nicio autorizare SPV; titularul certificatului digital confirmă al "
+    "cui este.",
+    "the CIF belongs to no SPV authorisation; the certificate's holder confirms whose it is",
 )
 _MISMATCH = Sentence(
     "CIF-ul din cerere nu este cel pentru care se face cererea.",

@@ -116,8 +116,8 @@ class Grants:
         known = self.application()
         if not _CLIENT_ID.fullmatch(client_id):
             raise _bad(
-                "Câmpul client_id nu are forma pe care o dă ANAF; copiază-l din portal.",
-                "client_id does not look like ANAF's; copy it from the portal",
+                "Câmpul client_id nu are forma pe care o dă ANAF; copiază-l din portalul ANAF.",
+                "client_id does not look like ANAF's; copy it from ANAF's portal",
             )
         if secret is None and (known is None or known.client_id != client_id):
             raise _bad(
@@ -126,8 +126,9 @@ class Grants:
             )
         if secret is not None and not _PRINTABLE.fullmatch(secret.reveal()):
             raise _bad(
-                "Câmpul client_secret conține caractere nepermise; copiază-l din nou din portal.",
-                "client_secret has characters that cannot be; copy it again from the portal",
+                "Câmpul client_secret conține caractere nepermise; copiază-l din nou din "
+                "portalul ANAF.",
+                "client_secret has characters that cannot be; copy it again from ANAF's portal",
             )
         if not _is_callback(redirect_uri):
             raise _bad(
@@ -645,10 +646,10 @@ def _bad(ro: str, en: str) -> BadInput:
 def _needs_authorisation() -> NeedsAuthorisation:
     return NeedsAuthorisation(
         Sentence(
-            "Autorizarea SPV nu mai este valabilă; o persoană cu certificatul trebuie să lege "
-            "din nou SPV din portal.",
-            "the SPV authorisation is not valid any more; a person with the certificate has to "
-            "link SPV again in the portal",
+            "Autorizarea SPV nu mai este valabilă; titularul certificatului digital trebuie să o "
+            "dea din nou.",
+            "the SPV authorisation is not valid any more; the certificate's holder has to give it "
+            "again",
         )
     )
 

@@ -177,3 +177,16 @@ def test_a_contributor_without_a_scope_sees_own_uploads_alone() -> None:
     assert corina.may_see(replace(DOCUMENT, uploader_id=corina.user_id))
     assert not corina.memberships[ALFA].sees_everything
     assert person(Role.VIEWER).memberships[ALFA].sees_everything
+
+
+def test_who_may_not_is_sent_to_the_one_who_may() -> None:
+    owner, accountant = person(Role.OWNER), person(Role.ACCOUNTANT)
+
+    for who, status, action, ask in (
+        (owner, Status.APPROVED, Action.RECORD, "Cere-i contabilului."),
+        (owner, Status.ARCHIVED, Action.REOPEN, "Cere-i contabilului."),
+        (accountant, Status.APPROVED, Action.WITHDRAW, "Cere-i titularului."),
+    ):
+        with pytest.raises(NotAllowed) as caught:
+            decide(action, replace(DOCUMENT, status=status), who, reason="x")
+        assert caught.value.sentence.ro.endswith(ask)

@@ -28,6 +28,9 @@ async def test_a_client_is_found_by_any_spelling_of_its_identifier(world: World)
         assert found.id == world.alfa
     assert await clients.by_identifier("1") is None
     assert await clients.by_identifier("") is None
+    assert (await clients.named("RO12345674")).id == world.alfa
+    with pytest.raises(NotFound, match="no client has the CIF 1; check the number"):
+        await clients.named("1")
 
 
 async def test_a_client_may_have_several_identifiers_and_shares_none(world: World) -> None:
