@@ -51,7 +51,7 @@ class StaleDocument(ArhivarError):
 
 
 class PeriodClosed(ArhivarError):
-    """The accounting month does not take documents any more."""
+    """The accounting month does not take documents any more, or cannot be closed yet."""
 
 
 class ArchiveConflict(ArhivarError):

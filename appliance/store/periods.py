@@ -120,7 +120,8 @@ def open_after(closed: str | None, at: datetime) -> list[str]:
 async def close_period(client_id: int, period: str, viewer: Viewer, at: datetime) -> None:
     """Close the month and every one before it; again does nothing.
 
-    Only the client's accountant may (`NotAllowed`); `BadInput` for what is no month.
+    Only the client's accountant may (`NotAllowed`); `BadInput` for what is no month,
+    `PeriodClosed` for one that has not begun in Romania.
     """
     if Role.ACCOUNTANT not in viewer.roles_at(client_id):
         raise NotAllowed(
@@ -131,6 +132,14 @@ async def close_period(client_id: int, period: str, viewer: Viewer, at: datetime
         )
     if not _PERIOD.fullmatch(period):
         raise _no_month(period)
+    current = current_period(at)
+    if period > current:
+        raise PeriodClosed(
+            Sentence(
+                f"Luna {period} nu a început încă. Închide cel mult luna {current}.",
+                f"the month {period} has not begun; close {current} at the latest",
+            )
+        )
     async with joined():
         closed = await closed_through(client_id)
         if closed is not None and period <= closed:

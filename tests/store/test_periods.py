@@ -98,3 +98,19 @@ async def test_text_that_is_no_month_closes_nothing_and_takes_nothing(world: Wor
     with pytest.raises(BadInput):
         await periods.close_period(world.alfa, "2026-13", elena, NOW)
     assert await periods.closed_through(world.alfa) is None
+
+
+async def test_a_month_that_has_not_begun_in_romania_cannot_be_closed(world: World) -> None:
+    elena = await world.viewer("elena")
+    still, already = (datetime(2026, 11, 30, hour, 30, tzinfo=UTC) for hour in (21, 22))
+
+    for month in ("2026-12", "2999-12"):
+        with pytest.raises(PeriodClosed) as caught:
+            await periods.close_period(world.alfa, month, elena, still)
+        assert caught.value.sentence.ro == (
+            f"Luna {month} nu a început încă. Închide cel mult luna 2026-11."
+        )
+    assert await periods.closed_through(world.alfa) is None
+
+    await periods.close_period(world.alfa, "2026-12", elena, already)
+    assert await periods.closed_through(world.alfa) == "2026-12"
