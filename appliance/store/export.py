@@ -28,6 +28,7 @@ from appliance.core.errors import ArhivarError, BadInput, Busy
 from appliance.core.roles import Kind, Status
 from appliance.core.sentence import Sentence
 from appliance.core.times import from_text
+from appliance.disk import fsync_directory
 from appliance.store import audit
 from appliance.store.files import Archive
 
@@ -244,6 +245,7 @@ def _write_marker(target: Path, placed: dict[str, str]) -> None:
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(target / MARKER)
+        fsync_directory(target)
     except BaseException:
         with suppress(OSError):
             temporary.unlink()

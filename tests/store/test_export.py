@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import subprocess
+import sys
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
@@ -16,6 +18,7 @@ from appliance.core.roles import Kind, Status
 from appliance.store import clients
 from appliance.store.engine import execute, transaction
 from appliance.store.export import MARKER, export
+from tests.conftest import ROOT
 from tests.store.world import MORNING, World, office
 
 ALFA = "Alfa Construct SRL (11111)"
@@ -109,6 +112,26 @@ async def test_an_export_killed_before_its_marker_may_be_begun_again(
     (target / f"{MARKER}.00ff").write_bytes(b"{")
     export(world.settings, target)
     assert (target / MARKER).is_file()
+
+
+async def test_the_markers_name_has_reached_the_disk(world: World, tmp_path: Path) -> None:
+    target, log = tmp_path / "export", tmp_path / "calls"
+    program = (
+        "import sys, pathlib as p; from appliance.config import Settings; "
+        "from appliance.store.export import export; "
+        "export(Settings(data_dir=p.Path(sys.argv[1])), p.Path(sys.argv[2]))"
+    )
+
+    await asyncio.to_thread(
+        subprocess.run,
+        ["strace", "-f", "-qq", "-y", "-o", str(log), "-e", "trace=fsync,/rename",
+         sys.executable, "-c", program, str(world.settings.data_dir), str(target)],
+        cwd=ROOT, check=True, capture_output=True,
+    )  # fmt: skip
+
+    # No call names the marker after its last rename but the fsync of its directory.
+    *_, last = log.read_text().split(f'/{MARKER}")')
+    assert f"<{target}>)" in last
 
 
 @pytest.mark.parametrize("marker", [None, b"", b"[]", b'{"folders": 7}', b"\xff"])
