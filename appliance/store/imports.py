@@ -18,13 +18,14 @@ from enum import StrEnum
 from appliance.core.earlier import About, shown
 from appliance.core.errors import NotAllowed, NotFound
 from appliance.core.lifecycle import IMPORTS, import_choices
-from appliance.core.roles import FIRM_ROLES, DocumentFacts, Kind, Role, Status, Viewer
+from appliance.core.roles import FIRM_ROLES, Role, Status, Viewer
 from appliance.core.sentence import Sentence
 from appliance.core.times import from_text, to_text
 from appliance.store import audit, jobs
 from appliance.store.accounts import SYSTEM
 from appliance.store.engine import Row, execute, fetch, joined
 from appliance.store.ids import UID_LENGTH, new_uid
+from appliance.store.records import facts_of
 
 # Behind everything that ANAF may take away again.
 PRIORITY = -10
@@ -354,7 +355,7 @@ async def results(run: Run, viewer: Viewer | None, limit: int = 200) -> list[Res
     lines: list[Result] = []
     for row in rows:
         state = ItemState(row["item_state"])
-        sees = row["uid"] is not None and (viewer is None or viewer.may_see(_facts(row)))
+        sees = row["uid"] is not None and (viewer is None or viewer.may_see(facts_of(row)))
         if state is not ItemState.REFUSED and not sees and viewer is not None:
             continue
         problem = Sentence.from_json(row["item_problem"]) if row["item_problem"] else None
@@ -362,18 +363,6 @@ async def results(run: Run, viewer: Viewer | None, limit: int = 200) -> list[Res
         if len(lines) == limit:
             break
     return lines
-
-
-def _facts(row: Row) -> DocumentFacts:
-    return DocumentFacts(
-        client_id=row["client"],
-        status=Status(row["status"]),
-        kind=Kind(row["kind"]),
-        partner_cif=row["partner_cif"],
-        uploader_id=row["uploader"],
-        ron_minor=row["ron_minor"],
-        taken=row["taken_at"] is not None,
-    )
 
 
 async def _finish(run_id: int, at: datetime) -> None:
