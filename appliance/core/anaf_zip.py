@@ -79,6 +79,8 @@ def _members(data: bytes) -> list[Member]:
     try:
         archive = zipfile.ZipFile(io.BytesIO(data))
     except (zipfile.BadZipFile, ValueError, OSError, NotImplementedError):
+        # Besides its own error zipfile lets through what a forged directory makes of its
+        # seeks (ValueError, OSError) and versions that it does not know.
         raise ZipRefused(_TRUNCATED) from None
     with archive:
         infos = [info for info in archive.infolist() if not info.is_dir()]
@@ -152,9 +154,11 @@ def _content(archive: zipfile.ZipFile, info: zipfile.ZipInfo, room: int) -> byte
             if len(content) > limit or member.read(1):
                 raise ZipRefused(_TOO_BIG)
     except (zipfile.BadZipFile, zlib.error, EOFError, ValueError, OSError, NotImplementedError):
-        # zipfile checks the CRC when the last byte is read
+        # zipfile checks the CRC when the last byte is read. The other errors are those of a
+        # stream that does not inflate, and of a forged header: its seeks, names and versions.
         raise ZipRefused(_CORRUPT) from None
     except RuntimeError:
+        # That a password is required: zipfile has no error of its own for it.
         raise ZipRefused(_ENCRYPTED) from None
     if len(content) != info.file_size:
         raise ZipRefused(_CORRUPT)

@@ -198,6 +198,7 @@ def serve(
     if certificate is not None:
         simulator.write_certificate(certificate)
     _announce(simulator, url, json_file, documents)
+    # Hypercorn types each scope as a TypedDict of its own; an App takes any.
     asyncio.run(_hypercorn(simulator.app, configured(listening)))  # type: ignore[arg-type]
 
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 import zlib
 from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import overload
 
@@ -42,6 +42,7 @@ class Crowd:
     clients: int
     invoices: int
     anchor: datetime
+    _places: dict[str, int] = field(init=False, repr=False, compare=False)  # of each CIF
 
     def __post_init__(self) -> None:
         places = {self.cif(client): client for client in range(self.clients)}
@@ -78,8 +79,7 @@ class Crowd:
 
         Each is made when it is taken out of the sequence.
         """
-        places: dict[str, int] = self._places  # type: ignore[attr-defined]
-        client = places.get(cif)
+        client = self._places.get(cif)
         if client is None:
             return ()
         turns = range(self._count(client))

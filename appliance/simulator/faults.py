@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from appliance.simulator import spoiled_lists as lists
 from appliance.simulator import spoiled_zips as zips
@@ -51,12 +52,14 @@ def _page(about: str, title: str, text: str, status: int = 200) -> Fault:
     return _fixed(about, page.encode(), "text/html", status)
 
 
-def _changed(about: str, *, seconds: float = 0, **parts: object) -> Fault:
-    """Change how a good answer is sent, not what it says."""
+def _changed(about: str, *, seconds: float = 0, **parts: Any) -> Fault:
+    """Change how a good answer is sent, not what it says; None stands for the scene's seconds."""
 
     def change(response: Response, scene: Scene) -> Response:
-        taken = {name: scene.seconds if part is None else part for name, part in parts.items()}
-        return dataclasses.replace(response, **taken)  # type: ignore[arg-type]
+        taken: dict[str, Any] = {
+            name: scene.seconds if part is None else part for name, part in parts.items()
+        }
+        return dataclasses.replace(response, **taken)
 
     return Fault(about, change=change, seconds=seconds)
 

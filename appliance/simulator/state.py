@@ -503,8 +503,10 @@ def validate(data: bytes) -> tuple[tuple[str, ...], ubl.Invoice | None]:
         )
     if not invoice.lines:
         errors.append(f"{schematron}[BR-16]-An Invoice shall have at least one Invoice line.")
-    sums = (invoice.tax_exclusive_amount, invoice.tax_amount, invoice.tax_inclusive_amount)
-    if None in sums or sums[0] + sums[1] != sums[2]:  # type: ignore[operator]
+    net, tax, gross = (
+        invoice.tax_exclusive_amount, invoice.tax_amount, invoice.tax_inclusive_amount
+    )  # fmt: skip
+    if net is None or tax is None or net + tax != gross:
         errors.append(
             f"{schematron}[BR-CO-15]-Invoice total amount with VAT (BT-112) = Invoice total amount "
             "without VAT (BT-109) + Invoice total VAT amount (BT-110)."

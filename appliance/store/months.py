@@ -201,11 +201,12 @@ def checked(month: str) -> str:
 
 def bounds(month: str) -> tuple[datetime, datetime]:
     """Return the first moment of the month in Romania and the first after it."""
-    first, after = (
-        datetime(*map(int, each.split("-")), 1, tzinfo=BUCHAREST)  # type: ignore[misc, arg-type]
-        for each in (month, shifted(month, 1))
-    )
-    return first, after
+    return _first_moment(month), _first_moment(shifted(month, 1))
+
+
+def _first_moment(month: str) -> datetime:
+    year, number = map(int, month.split("-"))
+    return datetime(year, number, 1, tzinfo=BUCHAREST)
 
 
 def may_see(viewer: Viewer, client_id: int) -> bool:

@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
@@ -323,7 +323,7 @@ def _retry_after(text: str, at: datetime) -> int | None:
     return max(1, ceil((moment - at).total_seconds()))
 
 
-async def _stream(response: httpx.Response, token: Secret) -> AsyncIterator[bytes]:
+async def _stream(response: httpx.Response, token: Secret) -> AsyncGenerator[bytes, None]:
     """Yield ANAF's bytes as they come; stop short of a body that repeats the token."""
     needle = token.reveal().encode()
     held = b""

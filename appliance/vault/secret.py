@@ -16,6 +16,7 @@ class Secret:
     """
 
     __slots__ = ("__value",)
+    # As Python itself does for a class with __eq__ alone; said, so that it stays so.
     __hash__ = None  # type: ignore[assignment]
 
     def __init__(self, value: str) -> None:

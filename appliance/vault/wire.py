@@ -15,7 +15,7 @@ import socket
 import struct
 import sys
 import traceback
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection
+from collections.abc import AsyncGenerator, Awaitable, Callable, Collection
 from dataclasses import dataclass, field
 from http import HTTPStatus
 from typing import Any
@@ -57,7 +57,7 @@ class Request:
 @dataclass(frozen=True)
 class Answer:
     status: int
-    body: bytes | AsyncIterator[bytes] = b""
+    body: bytes | AsyncGenerator[bytes, None] = b""
     headers: dict[str, str] = field(default_factory=dict)
 
     @classmethod
@@ -214,10 +214,9 @@ async def _respond(
     body: bool = True,
 ) -> None:
     """Send the answer; without `body` its head alone (RFC 9110 §9.3.2)."""
-    stream = answer.body if not isinstance(answer.body, bytes) else None
     headers = dict(answer.headers)
-    if stream is None:
-        headers["Content-Length"] = str(len(answer.body))  # type: ignore[arg-type]
+    if isinstance(answer.body, bytes):
+        headers["Content-Length"] = str(len(answer.body))
     if answer.status in (204, 304):
         headers.pop("Content-Length", None)
     try:
@@ -244,8 +243,8 @@ async def _respond(
         writer.transport.abort()
         raise
     finally:
-        if stream is not None:
-            await stream.aclose()  # type: ignore[attr-defined]
+        if not isinstance(answer.body, bytes):
+            await answer.body.aclose()
 
 
 def _reason(status: int) -> bytes:
