@@ -109,6 +109,40 @@ def test_two_people_press_the_button_and_both_see_one_fetch_to_its_end(
         visitor.close()
 
 
+def test_the_board_follows_what_is_fetched_and_keeps_what_somebody_is_choosing(
+    chromium: Browser, portal: Served
+) -> None:
+    portal.run(runs.begin(portal.site.world.alfa, None, NOW))
+    visitor = Visitor(chromium, portal, DESK)
+    visitor.log_in("elena")
+    page = visitor.page
+    page.goto(f"{portal.url}/spv")
+    board = page.locator("#board")
+    expect(board).to_contain_text("Se aduce pentru 1 client.")
+    often = board.get_by_label("Cât de des: Alfa")
+    often.select_option("1")
+    sync = Sync(portal)
+    sync.lists(3)
+    sync.files(3)
+    # The board's turn to ask again has come, and it did not.
+    page.evaluate(
+        "new Promise((done) => document.body.addEventListener("
+        "'htmx:beforeRequest', (event) => event.defaultPrevented && done()))"
+    )
+    expect(often).to_have_value("1")
+    often.select_option("")
+    often.blur()
+    page.route("**/spv", lambda route: route.fulfill(status=502, body="Bad Gateway"))
+    with page.expect_response(lambda response: response.status == 502):
+        pass
+    expect(board).to_contain_text("Se aduce pentru 1 client.")
+    portal.run(runs.finish_due(NOW + timedelta(minutes=1)))
+    page.unroute("**/spv")
+    expect(board).not_to_contain_text("Se aduce", timeout=15_000)
+    expect(board).not_to_have_attribute("data-again", "")
+    visitor.close()
+
+
 def test_without_scripts_the_page_comes_again_by_itself_while_something_moves(
     chromium: Browser, portal: Served
 ) -> None:

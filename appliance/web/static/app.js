@@ -60,6 +60,23 @@ document.body.addEventListener("htmx:beforeSwap", () => {
   if (sheet?.open) sheet.close();
 });
 
+// A part of a page that asks for itself again while something goes on (`data-again`) waits
+// while somebody is at it or has chosen something, and stays when the portal cannot answer.
+function busy(part) {
+  const options = [...part.querySelectorAll("option")];
+  return part.contains(document.activeElement) || options.some((one) => one.selected !== one.defaultSelected);
+}
+
+document.body.addEventListener("htmx:beforeRequest", (event) => {
+  const part = event.detail.elt;
+  if (part.matches("[data-again]") && (document.hidden || busy(part))) event.preventDefault();
+});
+
+document.body.addEventListener("htmx:beforeSwap", (event) => {
+  const { requestConfig, xhr } = event.detail;
+  if (requestConfig.elt.matches("[data-again]") && xhr.status !== 200) event.detail.shouldSwap = false;
+});
+
 document.body.addEventListener("htmx:afterSwap", (event) => {
   if (event.detail.target?.id !== "main") return;
   const main = document.getElementById("main");
