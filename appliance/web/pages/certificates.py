@@ -8,6 +8,7 @@ says how many and when: whose they are and what stands in them is not told.
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -49,6 +50,7 @@ async def certificate_list(request: Request[Any, Any, Any]) -> Response[str]:
             {
                 "fingerprint": use.fingerprint,
                 "shown": shown(use.fingerprint),
+                "name": _name(found[0].subject) if found else "",
                 "subject": found[0].subject if found else "",
                 "readable": found is not None,
                 **_signed(use, visit.language),
@@ -147,6 +149,12 @@ def shown(fingerprint: str) -> str:
     return ":".join(pairs).upper()
 
 
+def _name(subject: str) -> str:
+    """Return the common name of a subject (RFC 4514); all of it when there is none."""
+    found = re.search(r"(?:^|,)CN=((?:\\.|[^\\,])+)", subject)
+    return re.sub(r"\\(.)", r"\1", found[1]) if found else subject
+
+
 def _validity(certificate: PinnedCertificate, language: str) -> str:
     first, last = certificate.not_before.date(), certificate.not_after.date()
     return f"{i18n.day(first, language)} – {i18n.day(last, language)}"
@@ -176,6 +184,7 @@ def _row(one: Trusted, visit: Visit) -> dict[str, Any]:
     return {
         "fingerprint": certificate.fingerprint,
         "shown": shown(certificate.fingerprint),
+        "name": _name(certificate.subject),
         "subject": certificate.subject,
         "origin": origin,
         "removable": one.origin == "added",
