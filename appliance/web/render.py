@@ -9,6 +9,7 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from litestar import Response
 
+from appliance.core.month_words import grouped
 from appliance.web import i18n, static_files
 from appliance.web.visit import Visit
 
@@ -29,7 +30,12 @@ def environment(language: str) -> Environment:
     )
     catalogue = i18n.translations(language)
     made.install_gettext_translations(catalogue, newstyle=True)  # type: ignore[attr-defined]
-    made.globals |= {"icon": static_files.icon, "static": static_files.address}
+    made.globals |= {
+        "icon": static_files.icon,
+        "static": static_files.address,
+        "ngettext": lambda key, _, number: count(language, key, number),
+    }
+    made.filters["grouped"] = lambda number: grouped(number, language)
     return made
 
 
@@ -40,9 +46,9 @@ def translate(language: str, key: str, **values: object) -> str:
 
 
 def count(language: str, key: str, number: int, **values: object) -> str:
-    """Return the plural form of `key` for `number`."""
+    """Return the plural form of `key` for `number`, which it names as people write it: 1.234."""
     text = i18n.translations(language).ngettext(key, key, number)
-    return text % ({"num": number} | values)
+    return text % ({"num": grouped(number, language)} | values)
 
 
 def html(visit: Visit, template: str, **context: Any) -> str:

@@ -22,6 +22,7 @@ _PLURALS = {
     0: "0 documente", 1: "1 document", 2: "2 documente", 19: "19 documente",
     20: "20 de documente", 21: "21 de documente", 100: "100 de documente",
     101: "101 documente", 119: "119 documente", 120: "120 de documente",
+    1234: "1.234 de documente", 1_000_101: "1.000.101 documente",
 }  # fmt: skip
 
 
@@ -32,7 +33,7 @@ def test_romanian_has_three_plural_forms(number: int, text: str) -> None:
 
 @pytest.mark.parametrize("number", _PLURALS)
 def test_english_has_two(number: int) -> None:
-    expected = f"{number} document{'' if number == 1 else 's'}"
+    expected = f"{number:,} document{'' if number == 1 else 's'}"
     assert count("en", "count.documents", number) == expected
 
 

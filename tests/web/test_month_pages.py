@@ -233,6 +233,8 @@ async def test_the_board_shows_the_clients_of_the_firms_person_in_the_last_whole
     data = (await gina.get("/months/json?month=2026-11")).json()
 
     assert "Octombrie 2026" in october
+    assert "din 1 client fără lipsuri." in october
+    assert "1 din 2 clienți fără lipsuri." in everybody
     assert "Beta Comerț" not in november
     for text in (november, everybody):
         assert "4 / 6" in text

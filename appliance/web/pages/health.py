@@ -86,7 +86,7 @@ def _level(line: Line, at: datetime) -> int:
 
 
 def _verdict(levels: Sequence[int], language: str) -> str:
-    every = count(language, "health.of_clients", len(levels), num=grouped(len(levels), language))
+    every = count(language, "clients.count", len(levels))
     left = "_left" if _LOST in levels else ""
     done = sum(level <= _LOST for level in levels)
     if done == len(levels):
@@ -128,19 +128,12 @@ def _problems(line: Line, visit: Visit) -> list[str]:
     if line.problem is not None and not line.stopped:
         said.append(line.problem.in_language(language))
     said += [
-        count(
-            language,
-            f"health.{state.value}",
-            line.counts[state],
-            num=grouped(line.counts[state], language),
-        )
+        count(language, f"health.{state.value}", line.counts[state])
         for state in LOST
         if line.counts[state]
     ]
     if line.missing:
-        said.append(
-            count(language, "health.missing", line.missing, num=grouped(line.missing, language))
-        )
+        said.append(count(language, "health.missing", line.missing))
     return said
 
 

@@ -34,7 +34,7 @@ from appliance.web.pages.files import file_answer
 from appliance.web.pages.frame import frame_for
 from appliance.web.pages.objects import load_client
 from appliance.web.portal import portal_of
-from appliance.web.render import page, translate
+from appliance.web.render import count, page, translate
 from appliance.web.visit import Visit, viewer_of, visit_of
 
 # A contributor sees own uploads and has no business here; who is narrowed is told by the store.
@@ -59,6 +59,7 @@ async def board(request: Request[Any, Any, Any]) -> Response[str]:
         rows=shown,
         heading=i18n.month(month, visit.language),
         whole=sum(not row["gaps"] for row in shown),
+        every=count(visit.language, "clients.count", len(shown)),
         **_neighbours("/months?month=", month, visit),
     )
 
@@ -363,7 +364,7 @@ async def _proof(archive: Archive, client: ClientRow, month: str, visit: Visit) 
         shown["made"] = {
             "at": i18n.moment(from_text(claims["at"]), language),
             "archived": grouped(messages["archived"], language),
-            "listed": grouped(messages["listed"], language),
+            "listed": count(language, "fetching.messages", messages["listed"]),
             "manifests": grouped(claims["manifests"]["number"], language),
             "sha256": claims["manifests"]["sha256"],
             "seq": grouped(claims["audit"]["seq"], language),

@@ -289,13 +289,13 @@ def _outcome(run: Progress | None, sight: Sight, visit: Visit) -> dict[str, str]
     if run.problem is not None and not run.run.listed and not run.total:
         return {"text": translate(language, "fetching.failed"), "style": "warn", "more": more}
     parts = [
-        _number(language, "fetching.new", run.states[MessageState.ARCHIVED]),
-        _number(language, "fetching.errors", errors),
+        count(language, "fetching.new", run.states[MessageState.ARCHIVED]),
+        count(language, "fetching.errors", errors),
     ]
     if run.states[MessageState.NOTICE]:
-        parts.append(_number(language, "fetching.notices", run.states[MessageState.NOTICE]))
+        parts.append(count(language, "fetching.notices", run.states[MessageState.NOTICE]))
     if run.states[MessageState.QUEUED]:
-        parts.append(_number(language, "fetching.waiting", run.states[MessageState.QUEUED]))
+        parts.append(count(language, "fetching.waiting", run.states[MessageState.QUEUED]))
     return {"text": ", ".join(parts), "style": style, "more": more}
 
 
@@ -304,7 +304,7 @@ def _bar(run: Progress | None, sight: Sight, language: str) -> dict[str, Any] | 
         return None
     if run.run.listed_at is None or not run.total:
         return {"value": None, "max": 1, "text": ""}
-    numbers = grouped(run.settled, language), _number(language, "fetching.messages", run.total)
+    numbers = grouped(run.settled, language), count(language, "fetching.messages", run.total)
     text = translate(language, "fetching.of", settled=numbers[0], total=numbers[1])
     return {"value": run.settled, "max": run.total, "text": text}
 
@@ -333,10 +333,10 @@ def _notes(found: Any, visit: Visit, sight: Sight) -> list[dict[str, str]]:
             text = listing.problem.in_language(language)
             notes.append({"style": "warn", "icon": "exclamation-triangle", "text": text})
         if listing.counts.missing:
-            text = _number(language, "fetching.missing", listing.counts.missing)
+            text = count(language, "fetching.missing", listing.counts.missing)
             notes.append({"style": "warn", "icon": "question-mark-circle", "text": text})
         if listing.counts.strangers and sight is Sight.FIRM:
-            text = _number(language, "fetching.strangers", listing.counts.strangers)
+            text = count(language, "fetching.strangers", listing.counts.strangers)
             notes.append({"style": "", "icon": "information-circle", "text": text})
     return notes
 
@@ -375,7 +375,7 @@ def _queues(seen: Health, visit: Visit, sight: Sight) -> list[dict[str, str]]:
         times = [queue.next_attempt_at for queue in queues if queue.next_attempt_at]
         shown.append(
             {
-                "number": _number(
+                "number": count(
                     visit.language, "fetching.messages", sum(queue.number for queue in queues)
                 ),
                 "why": why,
@@ -405,10 +405,6 @@ _ID = re.compile(r"\d{6,}|\b[0-9a-z]{26}\b")
 def _reason(problem: Sentence, sight: Sight, language: str) -> str:
     text = problem.in_language(language)
     return text if sight is Sight.ALL else _ID.sub("…", _ANSWER.sub("", text))
-
-
-def _number(language: str, key: str, number: int) -> str:
-    return count(language, key, number, num=grouped(number, language))
 
 
 # The messages one by one
