@@ -53,6 +53,7 @@ async def show(
         "import.html",
         frame=await frame_for(viewer, "import", client),
         choices=[status.value for status in import_choices(viewer, client.id)],
+        waiting=any(run.waiting for run in runs),
         runs=[
             _shown(run, await imports.results(run, viewer, _LINES) if place == 0 else [], visit)
             for place, run in enumerate(runs)
