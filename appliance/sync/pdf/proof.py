@@ -107,10 +107,8 @@ def _rows(claims: Mapping[str, Any]) -> list[dict[str, Any]]:
 
     def row(label: str, meaning: str, ours: int, other: int | None) -> dict[str, Any]:
         total = ours + (other or 0)
-        shown = (
-            "–" if number is None else grouped(number, "ro") for number in (ours, other, total)
-        )
-        return {"label": label, "meaning": meaning, "numbers": list(shown)}
+        numbers = [number(each) for each in (ours, other, total)]
+        return {"label": label, "meaning": meaning, "numbers": numbers}
 
     def decided(of: Mapping[str, int]) -> int:
         return of["approved"] + of["rejected"] + of["archived"]
@@ -119,19 +117,19 @@ def _rows(claims: Mapping[str, Any]) -> list[dict[str, Any]]:
         row("Listate", "mesaje pe care ANAF le-a făcut în această lună", messages["listed"], None),
         row(
             "În arhivă",
-            f"din care {number(messages['notice'])} erori ANAF și mesaje ale cumpărătorilor",
+            f"din care erori ANAF și mesaje ale cumpărătorilor: {number(messages['notice'])}",
             messages["archived"],
             sum(others.values()),
         ),
         row(
             "Decise",
-            f"aprobate sau respinse de client, din {number(every)} documente",
+            f"aprobate sau respinse de client; documente în total: {number(every)}",
             decided(spv),
             decided(others),
         ),
         row(
             "Înregistrate",
-            f"trecute de contabil într-o perioadă, din {number(approved)} aprobate",
+            f"trecute de contabil într-o perioadă; aprobate în total: {number(approved)}",
             spv["archived"],
             others["archived"],
         ),
@@ -149,7 +147,7 @@ def _recorded(claims: Mapping[str, Any], name: str) -> str:
         "Luna este cea a datei din SPV (data_creare, ora României); ce a venit pe altă cale este "
         "în luna datei documentului. "
         + (f"Înregistrate pe perioade contabile: {periods}. " if periods else "")
-        + f"În perioada {name} sunt înregistrate în total {grouped(claims['in_period'], 'ro')}."
+        + f"Înregistrate în total în perioada {name}: {grouped(claims['in_period'], 'ro')}."
     )
 
 
