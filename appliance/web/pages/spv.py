@@ -160,8 +160,10 @@ async def fetch_now(
     if client.provisional:
         raise BadInput(
             Sentence(
-                "Clientul nu are încă un CIF, deci nu se poate citi SPV. Adaugă-i CIF-ul.",
-                "the client has no CIF yet, so there is no SPV to read; add its CIF",
+                "Clientul nu are încă un CIF, deci nu are un SPV de citit. Facturile pe care le ai "
+                "se aduc prin Import.",
+                "the client has no CIF yet, so there is no SPV to read; bring the invoices that "
+                "you have by Import",
             )
         )
     await runs.begin(client.id, viewer_of(request).user_id, visit_of(request).at)
