@@ -29,7 +29,9 @@ from appliance.web.visit import Visit, safe_path, set_visit
 # Forms that are shown to people who are not logged in: bound to a nonce cookie instead.
 BEFORE_LOG_IN = frozenset({"/login", "/activate"})
 BODY_SECONDS = 30
+# What a page asks for by itself, while nobody is there: the stream, and `data-again` (app.js).
 UNATTENDED = "/spv/progress"
+UNATTENDED_HEADER = b"x-unattended"
 
 
 class Gate:
@@ -83,6 +85,7 @@ class Gate:
             path=scope["path"],
             referring_path=safe_path(referring) if referer.startswith(f"{origin}/") else "",
             htmx=b"hx-request" in text,
+            unattended=scope["path"].endswith(UNATTENDED) or UNATTENDED_HEADER in text,
             address=self._portal.place.address_of(scope),
             agent=text.get(b"user-agent", ""),
             language=i18n.preferred(
@@ -114,8 +117,7 @@ class Gate:
             visit.language = visit.viewer.language
             visit.session_hash = session.token_hash
             visit.csrf = csrf.session_token(self._portal.key, session.token_hash)
-            # What a page asks for by itself, while nobody is there, keeps no session alive.
-            if not visit.path.endswith(UNATTENDED) and seen_is_old(session, visit.at):
+            if not visit.unattended and seen_is_old(session, visit.at):
                 with suppress(Busy):
                     await sessions.touch(session.token_hash, visit.at)
 

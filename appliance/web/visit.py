@@ -29,6 +29,7 @@ class Visit:
     path: str
     referring_path: str  # of the page of ours that sent this, empty when unknown
     htmx: bool
+    unattended: bool  # asked for by a page, not by a person: it keeps no session alive
     address: str
     agent: str
     language: str

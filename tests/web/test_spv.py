@@ -456,6 +456,14 @@ async def test_nobody_reads_the_database_when_nobody_looks(site: Site) -> None:
     await watches.closed()
 
 
+async def test_what_a_page_asks_for_by_itself_keeps_no_session_alive(site: Site) -> None:
+    gina = await site.browser("gina")
+    for _ in range(4):
+        site.clock.forward(minutes=9)
+        answer = await gina.request("GET", "/spv", headers={"x-unattended": "1"})
+    assert answer.headers["location"] == "/login?next=/spv"
+
+
 async def test_the_stream_keeps_no_session_alive(site: Site) -> None:
     ana = await site.browser("ana")
     for _ in range(4):

@@ -133,8 +133,9 @@ def test_the_board_follows_what_is_fetched_and_keeps_what_somebody_is_choosing(
     often.select_option("")
     often.blur()
     page.route("**/spv", lambda route: route.fulfill(status=502, body="Bad Gateway"))
-    with page.expect_response(lambda response: response.status == 502):
+    with page.expect_response(lambda response: response.status == 502) as asked:
         pass
+    assert asked.value.request.headers["x-unattended"] == "1"
     expect(board).to_contain_text("Se aduce pentru 1 client.")
     portal.run(runs.finish_due(NOW + timedelta(minutes=1)))
     page.unroute("**/spv")

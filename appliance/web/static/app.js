@@ -67,6 +67,11 @@ function busy(part) {
   return part.contains(document.activeElement) || options.some((one) => one.selected !== one.defaultSelected);
 }
 
+document.body.addEventListener("htmx:configRequest", (event) => {
+  // No person asks: the session ends when it would have ended.
+  if (event.detail.elt.matches("[data-again]")) event.detail.headers["X-Unattended"] = "1";
+});
+
 document.body.addEventListener("htmx:beforeRequest", (event) => {
   const part = event.detail.elt;
   if (part.matches("[data-again]") && (document.hidden || busy(part))) event.preventDefault();
