@@ -280,15 +280,18 @@ def _readable_password() -> str:
     )  # fmt: skip
 
 
-def _enrol(settings: Settings, spv: Mapping[str, Any]) -> None:
-    """Authorise once as the certificate's holder would, and confirm the three CIFs.
+_CIFS = tuple(client.company.cif for client in CLIENTS)
+
+
+def _enrol(settings: Settings, spv: Mapping[str, Any], cifs: Iterable[str] = _CIFS) -> None:
+    """Authorise once as the certificate's holder would, and confirm the CIFs.
 
     Does nothing when the vault holds a working grant from an earlier run.
     """
     transport = httpx.HTTPTransport(uds=str(settings.enrol_socket))
     with httpx.Client(transport=transport, base_url="http://vault", timeout=30) as vault:
         status = vault.get("/status").raise_for_status().json()
-        wanted = {client.company.cif for client in CLIENTS}
+        wanted = set(cifs)
         mapped = {cif for grant in status["grants"] for cif in grant["cifs"]}
         if wanted <= mapped:
             return

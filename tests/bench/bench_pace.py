@@ -12,12 +12,12 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import os
 import random
 import sys
 import tempfile
 import time
 from bisect import bisect_left
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent.parent))
 
 from appliance.sync.spv import SpvClient
 from tests.support import anaf as fake
+from tests.support.process import cpu
 from tests.support.vault import VaultProcess
 
 CIF = "12345674"
@@ -70,22 +71,17 @@ async def bench(ceiling: int, minutes: float, workers: int, latency: float) -> N
                 client.cancel()
             await asyncio.gather(*clients, return_exceptions=True)
             assert vault.process is not None
-            ticks = Path(f"/proc/{vault.process.pid}/stat").read_text().rpartition(")")[2].split()
-            seconds = (int(ticks[11]) + int(ticks[12])) / os.sysconf("SC_CLK_TCK")
+            seconds = cpu(vault.process.pid)
             await spv.close()
             await vault.close()
         report(anaf.arrived, start, until, ceiling, spv.reached, seconds)
 
 
 def report(
-    arrived: list[float], start: float, until: float, ceiling: int, asked: int, cpu: float
+    arrived: list[float], start: float, until: float, ceiling: int, asked: int, seconds: float
 ) -> None:
     calls = [at for at in arrived if at <= until]
-    most = max(bisect_left(calls, at + 60) - index for index, at in enumerate(calls))
-    # An empty counter takes the whole ceiling at once, and then what comes back: so the time
-    # from the first call to the one that is a whole number of ceilings later.
-    rounds = (len(calls) - 1) // ceiling
-    rate = rounds * ceiling / (calls[rounds * ceiling] - calls[0]) * 60 if rounds else 0.0
+    rounds, rate, most = pace(calls, ceiling)
     print(f"calls that arrived         {len(calls):8} in {until - start:.0f} s")
     share = rate / ceiling
     print(f"over {rounds} ceilings            {rate:8.1f} a minute = {share:.1%} of {ceiling}")
@@ -93,7 +89,19 @@ def report(
         f"most in any sliding minute {most:8} ({'never more' if most <= ceiling else 'TOO MANY'})"
     )
     print(f"refused by the vault       {asked - len(arrived):8}")
-    print(f"the vault's CPU            {1000 * cpu / len(arrived):8.2f} ms a call")
+    print(f"the vault's CPU            {1000 * seconds / len(arrived):8.2f} ms a call")
+
+
+def pace(calls: Sequence[float], ceiling: int) -> tuple[int, float, int]:
+    """Return over how many whole ceilings the rate is taken, the rate, the most in any minute.
+
+    An empty counter takes the whole ceiling at once, and then what comes back: so the time
+    is from the first call to the one that is a whole number of ceilings later.
+    """
+    most = max(bisect_left(calls, at + 60) - index for index, at in enumerate(calls))
+    rounds = (len(calls) - 1) // ceiling
+    rate = rounds * ceiling / (calls[rounds * ceiling] - calls[0]) * 60 if rounds else 0.0
+    return rounds, rate, most
 
 
 def main() -> None:

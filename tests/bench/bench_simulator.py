@@ -6,61 +6,33 @@ Run: python tests/bench/bench_simulator.py
 
 from __future__ import annotations
 
-import json
-import os
-import subprocess
 import sys
 import tempfile
 import time
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parent.parent.parent
-sys.path.insert(0, str(ROOT))
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent.parent))
 
-import httpx  # noqa: E402
+import httpx
 
-from tests.support.demo import free_port  # noqa: E402
+from tests.support.process import cpu, memory
+from tests.support.simulator import simulator_process
 
 CLIENTS, MESSAGES, DOWNLOADS = 500, 200_000, 2000
-_TICKS = os.sysconf("SC_CLK_TCK")
-
-
-def cpu(process: int) -> float:
-    """Return the CPU seconds of a process so far."""
-    fields = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / _TICKS
-
-
-def resident(process: int) -> float:
-    """Return the resident memory of a process in MB."""
-    return int(Path(f"/proc/{process}/statm").read_text().split()[1]) * 4096 / 1e6
 
 
 def main() -> None:
-    with tempfile.TemporaryDirectory() as directory:
-        described = Path(directory) / "spv.json"
-        port = free_port()
-        started = time.perf_counter()
-        process = subprocess.Popen(
-            [
-                sys.executable, "-m", "appliance", "simulator", "--port", str(port),
-                "--clients", str(CLIENTS), "--invoices", str(MESSAGES), "--no-limits",
-                "--json", str(described),
-            ],
-            cwd=ROOT, stdout=subprocess.DEVNULL,
-        )  # fmt: skip
-        try:
-            while not described.exists() and process.poll() is None:
-                time.sleep(0.01)
-            print(
-                f"start        {time.perf_counter() - started:8.2f} s, "
-                f"{cpu(process.pid):.2f} s CPU, {resident(process.pid):.0f} MB, "
-                f"{CLIENTS} clients, {MESSAGES:,} messages"
-            )
-            measure(process.pid, json.loads(described.read_text()))
-        finally:
-            process.terminate()
-            process.wait()
+    started = time.perf_counter()
+    with (
+        tempfile.TemporaryDirectory() as directory,
+        simulator_process(Path(directory), clients=CLIENTS, invoices=MESSAGES) as simulator,
+    ):
+        print(
+            f"start        {time.perf_counter() - started:8.2f} s, "
+            f"{cpu(simulator.pid):.2f} s CPU, {memory(simulator.pid).rss:.0f} MB, "
+            f"{CLIENTS} clients, {MESSAGES:,} messages"
+        )
+        measure(simulator.pid, simulator.about)
 
 
 def measure(process: int, about: dict[str, object]) -> None:
@@ -95,7 +67,7 @@ def measure(process: int, about: dict[str, object]) -> None:
             size += len(client.get(f"{api}/descarcare", params={"id": message_id}).content)
         spent = (cpu(process) - before) / len(chosen) * 1000
         print(f"a download   {spent:8.2f} ms CPU ({size / len(chosen) / 1000:.1f} kB, signed anew)")
-    print(f"memory after {resident(process):8.0f} MB")
+    print(f"memory after {memory(process).rss:8.0f} MB")
 
 
 if __name__ == "__main__":

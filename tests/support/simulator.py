@@ -1,9 +1,13 @@
-"""Runs the simulator on a free loopback port for a test."""
+"""Runs the simulator on a free loopback port for a test, or as a process for a benchmark."""
 
 from __future__ import annotations
 
 import asyncio
+import json
+import subprocess
+import sys
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
@@ -11,9 +15,11 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+import httpx
 from hypercorn.asyncio import serve
 
 from appliance.simulator import Limits, Signer, Simulator, configured, listen
+from tests.support.demo import free_port
 
 NOON = datetime(2026, 11, 24, 10, 0, tzinfo=UTC)  # 12:00 in Bucharest
 
@@ -44,6 +50,10 @@ class Running:
         self.simulator = simulator
         self.url = url
         self.about: dict[str, Any] = dict(simulator.describe(url))
+
+    @property
+    def pem(self) -> bytes:
+        return self.simulator.state.signer.pem
 
     @property
     def headers(self) -> dict[str, str]:
@@ -93,3 +103,42 @@ def running_simulator(
         loop.call_soon_threadsafe(stop.set)
         thread.join(10)
         loop.close()
+
+
+class SimulatorProcess:
+    """A simulator of its own process in load mode, which refuses nothing until it is told to."""
+
+    def __init__(self, process: subprocess.Popen[bytes], about: dict[str, Any], pem: bytes) -> None:
+        self.pid = process.pid
+        self.url: str = about["url"]
+        self.about = about
+        self.pem = pem
+
+    def change(self, what: str, **wanted: Any) -> None:
+        """`POST /simulator/<what>`, see appliance/simulator/control.py."""
+        httpx.post(f"{self.url}/simulator/{what}", json=wanted).raise_for_status()
+
+
+@contextmanager
+def simulator_process(
+    directory: Path, *, clients: int, invoices: int, latency: int = 0
+) -> Iterator[SimulatorProcess]:
+    """Serve that many messages, `latency` milliseconds late each, until the block ends."""
+    described, certificate = directory / "spv.json", directory / "spv.pem"
+    process = subprocess.Popen(
+        [
+            sys.executable, "-m", "appliance", "simulator", "--port", str(free_port()),
+            "--clients", str(clients), "--invoices", str(invoices), "--latency", str(latency),
+            "--no-limits", "--json", str(described), "--certificate", str(certificate),
+        ],
+        stdout=subprocess.DEVNULL,
+    )  # fmt: skip
+    try:
+        while not certificate.exists():
+            assert process.poll() is None, "the simulator ended"
+            time.sleep(0.01)
+        about = json.loads(described.read_text(encoding="utf-8"))
+        yield SimulatorProcess(process, about, certificate.read_bytes())
+    finally:
+        process.terminate()
+        process.wait()

@@ -18,21 +18,32 @@ from typing import Any
 from appliance import config
 from appliance.config import Settings
 from appliance.demo import _enrol
-from appliance.simulator.companies import CLIENTS
+from appliance.simulator.companies import CLIENTS, Company, client_company
 from appliance.store import clients, verify
 from appliance.store.engine import open_store
 from appliance.vault import keys
 from tests.support.demo import until
-from tests.support.simulator import Running
+from tests.support.simulator import Running, SimulatorProcess
 
 
 class Installation:
-    """A data directory with firm and clients; `vault` and `sync` may come and go."""
+    """A data directory with firm and clients; `vault` and `sync` may come and go.
 
-    def __init__(self, directory: Path, simulator: Running, **options: Any) -> None:
+    The clients are the first ones of the simulator, as many as said.
+    """
+
+    def __init__(
+        self,
+        directory: Path,
+        simulator: Running | SimulatorProcess,
+        *,
+        clients: int = len(CLIENTS),
+        **options: Any,
+    ) -> None:
+        companies = [client_company(position) for position in range(clients)]
         certificates = directory / "certificates"
         certificates.mkdir()
-        (certificates / "simulator.pem").write_bytes(simulator.simulator.state.signer.pem)
+        (certificates / "simulator.pem").write_bytes(simulator.pem)
         self.settings = replace(
             Settings(),
             data_dir=directory / "data",
@@ -52,17 +63,17 @@ class Installation:
         self._config.write_text(config.dump(self.settings), encoding="utf-8")
         self._directory = directory
         self._running: dict[str, subprocess.Popen[bytes]] = {}
-        asyncio.run(self._populate())
+        asyncio.run(self._populate(companies))
         self.start("vault")
         until("the vault's sockets", self.settings.enrol_socket.exists)
-        _enrol(self.settings, simulator.about)
+        _enrol(self.settings, simulator.about, [company.cif for company in companies])
 
-    async def _populate(self) -> None:
+    async def _populate(self, companies: Sequence[Company]) -> None:
         at = datetime.now(UTC)
         async with open_store(self.settings, migrate=True):
             await clients.create_firm("Contabilitate Tismana SRL", at)
-            for client in CLIENTS:
-                await clients.create_client(client.company.name, [client.company.cif], at)
+            for company in companies:
+                await clients.create_client(company.name, [company.cif], at)
 
     def start(self, name: str, under: Sequence[str] = ()) -> subprocess.Popen[bytes]:
         """Start the service, by the command `under` when there is one (strace, faketime)."""
@@ -74,6 +85,9 @@ class Installation:
                 stderr=log,
             )
         return self._running[name]
+
+    def pid(self, name: str) -> int:
+        return self._running[name].pid
 
     def end(self, name: str, number: signal.Signals = signal.SIGTERM) -> int:
         process = self._running.pop(name)
