@@ -29,6 +29,7 @@ from appliance.store.documents import NewDocument, NewFile, NewLine
 from appliance.store.engine import open_store
 from appliance.store.files import Archive
 from appliance.store.messages import Message
+from tests.support.store import lay
 
 MORNING = datetime(2026, 11, 24, 7, 0, tzinfo=UTC)
 NOON = datetime(2026, 11, 24, 10, 0, tzinfo=UTC)
@@ -205,19 +206,8 @@ class World:
 async def office(data_dir: Path) -> AsyncIterator[World]:
     """Open a store in which the office has just been set up."""
     settings = Settings(data_dir=data_dir)
+    alfa, beta, ana, bogdan, carmen = await lay(settings, "office", _found)
     async with open_store(settings, migrate=True):
-        await clients.create_firm("Conta Plus SRL", MORNING)
-        alfa = await clients.create_client("Alfa Construct SRL", ["11111"], MORNING)
-        beta = await clients.create_client("Beta Trans SRL", ["22222"], MORNING)
-        ana = await accounts.create_account("ana@alfa.example", "Ana", MORNING)
-        bogdan = await accounts.create_account("bogdan@beta.example", "Bogdan", MORNING)
-        carmen = await accounts.create_account(
-            "carmen@conta.example", "Carmen", MORNING, firm_role=Role.ACCOUNTANT
-        )
-        await clients.add_member(ana, alfa, Role.OWNER, MORNING)
-        await clients.add_member(bogdan, beta, Role.OWNER, MORNING)
-        for client in (alfa, beta):
-            await clients.assign(carmen, client, MORNING)
         yield World(
             settings=settings,
             archive=Archive(settings.archive_dir),
@@ -227,6 +217,22 @@ async def office(data_dir: Path) -> AsyncIterator[World]:
             bogdan=await accounts.viewer(bogdan),
             carmen=await accounts.viewer(carmen),
         )
+
+
+async def _found() -> tuple[int, int, int, int, int]:
+    await clients.create_firm("Conta Plus SRL", MORNING)
+    alfa = await clients.create_client("Alfa Construct SRL", ["11111"], MORNING)
+    beta = await clients.create_client("Beta Trans SRL", ["22222"], MORNING)
+    ana = await accounts.create_account("ana@alfa.example", "Ana", MORNING)
+    bogdan = await accounts.create_account("bogdan@beta.example", "Bogdan", MORNING)
+    carmen = await accounts.create_account(
+        "carmen@conta.example", "Carmen", MORNING, firm_role=Role.ACCOUNTANT
+    )
+    await clients.add_member(ana, alfa, Role.OWNER, MORNING)
+    await clients.add_member(bogdan, beta, Role.OWNER, MORNING)
+    for client in (alfa, beta):
+        await clients.assign(carmen, client, MORNING)
+    return alfa, beta, ana, bogdan, carmen
 
 
 def _file(

@@ -25,7 +25,7 @@ from appliance.core.ubl_model import DocumentType
 from appliance.simulator import generator
 from appliance.store import accounts, documents, messages, notices
 from appliance.store.documents import NewDocument, NewFile, NewLine
-from appliance.store.engine import open_store
+from appliance.store.engine import open_store, transaction
 from appliance.store.files import Archive
 from appliance.store.ids import new_uid
 from appliance.web.app import PortalApp, create_app
@@ -305,8 +305,9 @@ async def running(world: World, **options: Any) -> AsyncIterator[Site]:
     options.setdefault("passwords", cheap_passwords())
     app = create_app(world.settings, clock=clock, **options)
     stored = await options["passwords"].hash(PASSWORD)
-    for account_id in world.ids.values():
-        await accounts.set_password_hash(account_id, stored, NOW, rehash=True)
+    async with transaction():
+        for account_id in world.ids.values():
+            await accounts.set_password_hash(account_id, stored, NOW, rehash=True)
     # Not through the lifespan: its task group may not be left in another task than it
     # was entered in, which is how pytest ends a fixture. The browser tests serve it whole.
     async with open_store(world.settings) as opened:
