@@ -16,7 +16,7 @@ from appliance.core.times import BUCHAREST
 from appliance.dav.last_used import AGAIN_AFTER, LastUsed
 from appliance.store import drive_passwords
 from appliance.store.drive_passwords import DrivePassword
-from appliance.store.engine import Store, fetch, transaction
+from appliance.store.engine import Store, open_store, transaction
 from tests.support import store as stores
 from tests.support.dav import World, make_world, served
 from tests.support.store import NOW, settings, store
@@ -63,7 +63,11 @@ def _reads(world: World, who: str, folder: str, file: str) -> None:
 
 @pytest.fixture
 async def device(store: Store) -> DrivePassword:
-    world = await stores.make_world(store.settings)
+    return await _device(store.settings)
+
+
+async def _device(settings: Settings) -> DrivePassword:
+    world = await stores.make_world(settings)
     password = await drive_passwords.create(world.ids["ana"], "laptop", NOW)
     found = drive_passwords.viewer_for("ana@example.ro", password, NOW)
     assert found is not None
@@ -100,24 +104,24 @@ async def test_a_device_is_noted_once_however_often_it_asks(
 
 
 async def test_what_a_busy_database_refused_is_tried_again_minutes_later(
-    device: DrivePassword, settings: Settings
+    settings: Settings,
 ) -> None:
     used = LastUsed()
-    async with transaction():
-        await fetch("PRAGMA busy_timeout = 10")
-    with closing(sqlite3.connect(settings.database_path, isolation_level=None)) as other:
-        other.execute("BEGIN IMMEDIATE")
-        used.note(device, NOW)
+    async with open_store(settings, migrate=True, busy_timeout=0.1):
+        device = await _device(settings)
+        with closing(sqlite3.connect(settings.database_path, isolation_level=None)) as other:
+            other.execute("BEGIN IMMEDIATE")
+            used.note(device, NOW)
+            await _pass(used)
+            other.execute("ROLLBACK")
+        assert await _day(device) is None
+
+        used.note(device, NOW + AGAIN_AFTER - timedelta(seconds=1))
+        assert not used.waiting
+        used.note(device, NOW + AGAIN_AFTER)
         await _pass(used)
-        other.execute("ROLLBACK")
-    assert await _day(device) is None
 
-    used.note(device, NOW + AGAIN_AFTER - timedelta(seconds=1))
-    assert not used.waiting
-    used.note(device, NOW + AGAIN_AFTER)
-    await _pass(used)
-
-    assert await _day(device) == TODAY
+        assert await _day(device) == TODAY
 
 
 async def test_the_store_can_close_while_a_day_is_still_to_be_noted(device: DrivePassword) -> None:
