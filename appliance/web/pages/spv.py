@@ -9,7 +9,7 @@ reloading where there are no scripts.
 from __future__ import annotations
 
 import re
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import aclosing
 from dataclasses import replace
 from datetime import datetime
@@ -311,7 +311,7 @@ def _bar(run: Progress | None, sight: Sight, language: str) -> dict[str, Any] | 
     return {"value": run.settled, "max": run.total, "text": text}
 
 
-def _listed(found: tuple[Listing, ...] | Any, visit: Visit) -> list[str]:
+def _listed(found: Sequence[Listing], visit: Visit) -> list[str]:
     """When the list of each CIF was last whole."""
     language, lines = visit.language, []
     for listing in found:
@@ -327,7 +327,7 @@ def _listed(found: tuple[Listing, ...] | Any, visit: Visit) -> list[str]:
     return lines or [translate(language, "fetching.listed.never")]
 
 
-def _notes(found: Any, visit: Visit, sight: Sight) -> list[dict[str, str]]:
+def _notes(found: Sequence[Listing], visit: Visit, sight: Sight) -> list[dict[str, str]]:
     """What was strange about the last lists."""
     notes, language = [], visit.language
     for listing in found:
