@@ -46,6 +46,7 @@ def sync(running: Running, directory: Path, *command: str) -> str:
         directory,
         running.about["cifs"],
         command=("sync", *command),
+        patient=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout.splitlines()[-1]

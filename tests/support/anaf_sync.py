@@ -63,13 +63,15 @@ def run(
     artifacts: Iterable[str] = ("zip", "xml", "signature"),
     *,
     command: Sequence[str] = ("sync",),
+    patient: bool = True,
     timeout: float = 1800,
 ) -> subprocess.CompletedProcess[str]:
     """Let `anaf-sync` fetch both directions of the CIFs into `out_dir/files`.
 
     `describe_json` is what the simulator writes with `--json`, or its content.
     Its state, tokens and configuration are kept in `out_dir` too, so a second
-    call with the same directory goes on where the first one ended.
+    call with the same directory goes on where the first one ended. What it would
+    try again after seconds it tries again at once when it need not be `patient`.
     """
     about = _described(describe_json)
     out_dir.mkdir(parents=True, exist_ok=True)
@@ -83,9 +85,8 @@ def run(
         f"artifacts = {json.dumps(list(artifacts))}\n",
         encoding="utf-8",
     )
-    return run_script(
-        url, about, out_dir, ["anaf-sync", *command, "--config", str(config)], timeout=timeout
-    )
+    arguments = ["anaf-sync" if patient else "anaf-sync-at-once", *command]
+    return run_script(url, about, out_dir, [*arguments, "--config", str(config)], timeout=timeout)
 
 
 def run_script(
