@@ -149,5 +149,24 @@ class Installation:
         self.wait("every client listed", lambda: self.count("job WHERE kind = 'list'") == 3)
         self.wait("no open job", lambda: not self.count("job WHERE state IN ('queued', 'leased')"))
 
+    def free_leases(self) -> None:
+        """As if they had run out: a test does not wait for the leases of the dead.
+
+        What the living hold is freed as well and so may run twice, as any job may.
+        """
+        self._change_jobs("state = 'leased'")
+
+    def try_again_now(self) -> None:
+        """Make due what failed and is tried again later."""
+        self._change_jobs("state = 'queued' AND deferred = 1")
+
+    def _change_jobs(self, which: str) -> None:
+        with closing(sqlite3.connect(self.settings.database_path, timeout=20)) as connection:
+            connection.execute(
+                "UPDATE job SET state = 'queued', deferred = 0, turn = 0, lease_until = NULL, "
+                f"next_attempt_at = created_at WHERE {which}"
+            )
+            connection.commit()
+
     def problems(self) -> list[verify.Problem]:
         return verify.check(self.settings, deep=True, at=datetime.now(UTC))

@@ -56,6 +56,7 @@ def test_a_folder_is_filed_while_sync_is_killed_and_again_doubles_nothing(
             "some to be filed", lambda filed=filed: installation.count("document") >= filed
         )
         installation.end("sync", signal.SIGKILL)
+        installation.free_leases()
     installation.start("sync")
     running.join(100)
 

@@ -92,8 +92,8 @@ def test_killed_in_the_middle_of_fetching_everything_is_filed_once(
         until("no orphan", partial(all_gone, children), 10)
         assert installation.count("job WHERE state IN ('queued', 'leased')")
         assert installation.problems() == []
+        installation.free_leases()
 
-    expire_leases(installation)
     installation.start("sync")
     installation.settled()
 
@@ -194,7 +194,7 @@ def test_two_processes_share_the_work_and_one_may_die(
     installation.wait("some filed", lambda: installation.count("document") > 3)
 
     installation.end("first", signal.SIGKILL)
-    expire_leases(installation)
+    installation.free_leases()
     installation.settled()
 
     listed = len(simulator.simulator.state.messages)
@@ -233,20 +233,19 @@ def test_a_database_that_somebody_locks_is_waited_for(installation: Installation
         other.execute("BEGIN IMMEDIATE")
         installation.wait("it is noticed", lambda: "the database is busy" in installation.log())
         other.execute("ROLLBACK")
-    expire_leases(installation)
 
-    installation.settled()
+    installation.free_leases()
+
+    # What failed is tried again after some seconds; here at once, whenever it failed.
+    def settled() -> bool:
+        installation.try_again_now()
+        return not installation.count("job WHERE state IN ('queued', 'leased')")
+
+    installation.wait("no open job", settled)
 
     assert installation.count("message WHERE state = 'queued'") == 0
     assert installation.end("sync") == 0
     assert installation.problems() == []
-
-
-def expire_leases(installation: Installation) -> None:
-    """As if the leases had run out; a test does not wait for them."""
-    path = installation.settings.database_path
-    with closing(sqlite3.connect(path, timeout=10)) as connection, connection:
-        connection.execute("UPDATE job SET lease_until = created_at WHERE state = 'leased'")
 
 
 def plant(installation: Installation, rows: list[bytes]) -> None:
