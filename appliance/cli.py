@@ -279,19 +279,21 @@ _certificates = click.option(
     multiple=True,
     metavar="FILE",
     type=click.Path(path_type=Path, dir_okay=False),
-    help="Trust this signing certificate (PEM) too, beside those shipped and configured.",
+    help="Trust this signing certificate (PEM) too, beside those shipped, configured and added.",
 )
 
 
 def _pinned(files: tuple[Path, ...]) -> Mapping[str, PinnedCertificate]:
     """Return the trusted certificates. A default configuration that we may not read adds none."""
-    from appliance.store.pinned import pinned_certificates
+    from appliance.store.pinned import added_certificates, pinned_certificates
 
     chosen = click.get_current_context().find_root().obj
     named = chosen is not None or "ARHIVAR_CONFIG" in os.environ
     if not named and not os.access(config.DEFAULT_PATH, os.R_OK):
         chosen = Path(os.devnull)
-    return pinned_certificates(config.load(chosen).spv_extra_certificates, files)
+    settings = config.load(chosen)
+    pinned = pinned_certificates(settings.spv_extra_certificates, files)
+    return {**added_certificates(settings.database_path), **pinned}
 
 
 @cli.command()

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import os
+import sqlite3
 from collections.abc import Mapping, Sequence
+from contextlib import closing, suppress
 from pathlib import Path
 
 from appliance.core import certificates
 from appliance.core.certificates import PinnedCertificate
 from appliance.core.errors import BadInput
 from appliance.core.sentence import Sentence
+from appliance.core.times import from_text
 
 
 def pinned_certificates(
@@ -40,3 +44,26 @@ def pinned_certificates(
             ) from None
         pinned[certificate.fingerprint] = certificate
     return pinned
+
+
+def added_certificates(database: Path) -> Mapping[str, PinnedCertificate]:
+    """Return what administrators added, for a command that needs no database.
+
+    Of one that is not there, not ours to read or not at this program's version: none.
+    """
+    if not os.access(database, os.R_OK):
+        return {}
+    # Not above: it brings the whole store along, which `inspect` of bare files does not need.
+    from appliance.store.audit import read_only
+
+    with suppress(sqlite3.Error), closing(read_only(database)) as connection:
+        rows = connection.execute(
+            "SELECT fingerprint, subject, not_before, not_after FROM certificate"
+        ).fetchall()
+        return {
+            fingerprint: PinnedCertificate(
+                fingerprint, subject, from_text(not_before), from_text(not_after)
+            )
+            for fingerprint, subject, not_before, not_after in rows
+        }
+    return {}

@@ -16,6 +16,7 @@ from appliance.config import Settings
 from appliance.core import certificates
 from appliance.core.errors import BadInput
 from appliance.simulator import Simulator
+from appliance.store.migrate import migrate
 from appliance.store.pinned import pinned_certificates
 from tests.conftest import ROOT
 
@@ -78,6 +79,22 @@ def test_inspect_knows_the_configured_and_the_named_certificate(
     assert inspected("inspect", "--json", message) == "valid_unknown_certificate"
     assert inspected("--config", configured, "inspect", "--json", message) == "valid"
     assert inspected("inspect", "--certificate", certificate, "--json", message) == "valid"
+
+
+def test_inspect_knows_what_an_administrator_added_where_the_rows_are_its_own_to_read(
+    message: Path, certificate: Path, tmp_path: Path
+) -> None:
+    here = tmp_path / "arhivar.toml"
+    settings = replace(Settings(), data_dir=tmp_path / "data")
+    here.write_text(config.dump(settings), encoding="utf-8")
+    assert inspected("--config", here, "inspect", "--json", message) == "valid_unknown_certificate"
+    migrate(settings)
+    assert arhivar("--config", here, "certificate", "add", certificate).returncode == 0
+
+    assert inspected("--config", here, "inspect", "--json", message) == "valid"
+
+    settings.database_path.write_bytes(b"no database")
+    assert inspected("--config", here, "inspect", "--json", message) == "valid_unknown_certificate"
 
 
 def test_render_knows_the_configured_and_the_named_certificate(
