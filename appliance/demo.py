@@ -185,7 +185,7 @@ def _lock(data: Path) -> IO[str]:
     except OSError:
         raise Busy(
             Sentence(
-                f"Un demo rulează deja în {data}. Oprește-l sau alege alt folder cu --data.",
+                f"Un demo rulează deja în {data}. Oprește-l sau alege alt dosar cu --data.",
                 f"a demo is already running in {data}; stop it, or choose another --data",
             )
         ) from None
@@ -216,7 +216,7 @@ def _read_logins(data: Path) -> list[dict[str, Any]]:
     except (OSError, ValueError):
         raise BadInput(
             Sentence(
-                f"Lipsește {path}, cu parolele acestui demo. Alege alt folder cu --data.",
+                f"Lipsește {path}, cu parolele acestui demo. Alege alt dosar cu --data.",
                 f"{path} with this demo's passwords is gone; choose another --data",
             )
         ) from None
