@@ -28,8 +28,9 @@ def test_500_clients_with_200_000_messages_take_a_few_megabytes() -> None:
         simulator = Simulator(1, 200_000, clock=Clock(), signer=signer, clients=500)
         state = simulator.state
         for cif in state.crowd.cifs if state.crowd else ():
-            for message in state.listed(cif, NOON - WINDOW, NOON, ""):
-                message.entry()
+            listed = state.listed(cif, NOON - WINDOW, NOON, "")
+            for place in range(0, len(listed), 10):  # enough to be seen, if they were kept
+                listed[place].entry()
         for number in range(2000):
             message = state.listed(state.crowd.cifs[number % 500], NOON - WINDOW, NOON, "")[0]  # type: ignore[union-attr]
             state.zip_of(message)
