@@ -68,7 +68,9 @@ async def _zip_of(message: Message, context: Context) -> bytes:
 
 
 def _broken(spool: Path, message: Message) -> list[Path]:
-    return sorted(spool.glob(f"{message.uid}.broken-*"))
+    # By name: this is asked for every message, and a glob would read the whole spool.
+    names = (f"{message.uid}.broken-{number}" for number in range(1, _BROKEN_ZIP_DOWNLOADS))
+    return [path for name in names if (path := spool / name).exists()]
 
 
 async def sweep_spool(spool: Path) -> list[Path]:
