@@ -304,14 +304,25 @@ async def release(client_id: int, at: datetime) -> None:
             )
 
 
-async def hurry(client_id: int, kinds: Sequence[str], at: datetime, *, priority: int = 0) -> None:
-    """Make due now what the client's queued jobs of these kinds wait for, with this urgency."""
+async def hurry(
+    client_id: int,
+    kinds: Sequence[str],
+    at: datetime,
+    *,
+    priority: int = 0,
+    waiting: bool = True,
+) -> None:
+    """Give the client's queued jobs of these kinds this urgency, if theirs is lower.
+
+    With `waiting`, those that wait for their time are due now as well.
+    """
+    which = "deferred = 1 OR priority < ?" if waiting else "deferred = 0 AND priority < ?"
     async with joined():
         # All of them are deferred until now: so they are given turns of their new priority.
         await execute(
             "UPDATE job SET deferred = 1, turn = 0, next_attempt_at = ?, "
             "priority = MAX(priority, ?) WHERE state = 'queued' AND client = ? "
-            "AND (deferred = 1 OR priority < ?) AND kind IN (SELECT value FROM json_each(?))",
+            f"AND ({which}) AND kind IN (SELECT value FROM json_each(?))",
             [to_text(at), priority, client_id, priority, json.dumps(list(kinds))],
         )
 

@@ -71,7 +71,8 @@ async def begin(client_id: int, asked_by: int | None, at: datetime) -> Run:
     """Fetch the client's messages now and return the run: the open one when there is one.
 
     A run that is not listed yet has its listing brought forward; one that is
-    only downloading goes on. Two who ask at the same time get the same run.
+    only downloading goes on, before what nobody waits for. Two who ask at the
+    same time get the same run.
     """
     async with joined():
         await _finish([client_id], at)
@@ -79,6 +80,8 @@ async def begin(client_id: int, asked_by: int | None, at: datetime) -> Run:
         if run.listed_at is None:
             uid = (await fetch("SELECT uid FROM client WHERE id = ?", [client_id]))[0]["uid"]
             await jobs.insert("list", uid, at, client_id=client_id, priority=PRIORITY)
+        else:
+            await jobs.hurry(client_id, ["message"], at, priority=PRIORITY, waiting=False)
     return run
 
 

@@ -65,6 +65,25 @@ async def test_asking_again_while_messages_come_in_joins_the_run_and_lists_nothi
     assert await lists(world) == []
 
 
+async def test_who_joins_a_nights_run_has_its_messages_before_the_others(world: World) -> None:
+    await runs.listing(world.alfa, NOW)
+    await messages.remember(world.alfa, [entry("1")], NOW)
+    [waits] = await jobs.lease(9, NOW, 60, ["message"])
+    await jobs.retry(waits.id, NOW, 600, TOMORROW)
+    await messages.remember(world.beta, [entry("9")], NOW)
+    await messages.remember(world.alfa, [entry("2")], NOW)
+    await runs.listed(world.alfa, NOW, listed=2, new=2)
+
+    await runs.begin(world.alfa, world.ids["ana"], NOW)
+    taken = await jobs.lease(9, NOW, 60, ["message"])
+
+    # What waits for its time still does.
+    assert [(job.client_id, job.priority) for job in taken] == [
+        (world.alfa, runs.PRIORITY),
+        (world.beta, 0),
+    ]
+
+
 async def test_who_asks_brings_the_nights_listing_forward(world: World) -> None:
     await jobs.insert("list", world.alfa_uid, NOW, delay=7200)
     night = await runs.listing(world.alfa, NOW)
