@@ -12,6 +12,7 @@ import pytest
 from appliance.config import Settings
 from appliance.core.certificates import PINNED
 from appliance.core.errors import NotFound
+from appliance.core.sentence import Sentence
 from appliance.store import certificates, jobs, pdfs
 from appliance.sync import rerender, trust
 from tests.support.desk import Desk
@@ -92,7 +93,7 @@ async def test_what_cannot_be_made_is_told(desk: Desk, capsys: pytest.CaptureFix
         await asyncio.sleep(0.001)
     job = await jobs.latest("render", document["uid"])
     assert job is not None
-    problem = rerender.Sentence("Cere prea multă memorie.", "it needs too much memory")
+    problem = Sentence("Cere prea multă memorie.", "it needs too much memory")
     await jobs.park(job.id, datetime.now(UTC), problem)
 
     assert await watching == 1
