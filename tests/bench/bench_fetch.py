@@ -72,6 +72,7 @@ class Fetched:
     renderers: float
     simulator: float
     calls: list[float]  # when the vault let each pass, in seconds; only with limits
+    refused: int  # by the simulator, which counts for itself
 
 
 def fetched(
@@ -108,8 +109,6 @@ def fetched(
                 "SELECT kind, MAX(finished_at) FROM job WHERE state = 'done' GROUP BY kind"
             )
         )
-        if "answered 429" in installation.log("vault"):
-            print("  THE SIMULATOR ANSWERED 429")
         return Fetched(
             messages=installation.count("message WHERE state = 'archived'"),
             pdfs=installation.count("document_file WHERE role = 'pdf'"),
@@ -120,6 +119,7 @@ def fetched(
             renderers=cpu_of_children(sync),
             simulator=cpu(simulator.pid) - before,
             calls=sorted(at / 1000 for at in counted.values()),
+            refused=installation.log("vault").count("ANAF answered 429"),
         )
     finally:
         installation.close()
@@ -373,7 +373,8 @@ def limited(run: Fetched, size: Size, ceiling: int) -> None:
         f"with ANAF's limits         {rate:8.1f} calls a minute = {rate / ceiling:.1%} of "
         f"{ceiling} (target 97 %), from the first call to the one {rounds} ceilings later\n"
         f"  calls                    {len(run.calls):8}, {size.messages + size.clients} needed; "
-        f"most in any minute {most}; all filed in {run.filed:.0f} s"
+        f"most in any minute {most}; the simulator refused {run.refused}; "
+        f"all filed in {run.filed:.0f} s"
     )
 
 

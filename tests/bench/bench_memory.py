@@ -3,10 +3,11 @@
     python tests/bench/bench_memory.py [--messages 10000] [--clients 500] [--latency 50] [--quick]
 
 The whole chain as in bench_fetch.py, without ANAF's limits and with the PDFs made meanwhile.
-The memory is read when a tenth of the messages is filed, and when all are. Then sync is
-started anew (its renderers would go on with what is not drawn yet) and `arhivar fetch` asks for
-all clients again: every list is read, and nothing is downloaded. Beside it the floor: the same
-lists, read straight from the simulator as many at once, and thrown away.
+The memory is read when a tenth of the messages is filed, and when all are and a tenth of the
+PDFs is made (a renderer is replaced after 500). Then sync is started anew, without renderers,
+and `arhivar fetch` asks for all clients again: every list is read, and nothing is downloaded.
+Beside it the floor: the same lists, read straight from the simulator as many at once, and
+thrown away.
 """
 
 from __future__ import annotations
@@ -63,16 +64,19 @@ def grown(installation: Installation, messages: int) -> None:
     """Print the memory after a tenth of the messages and after all."""
     installation.start("sync")
     seen: list[tuple[int, int, dict[str, list[Memory]]]] = []
-    for wanted in (messages // 10, messages):
-        installation.wait(f"{wanted} filed", lambda n=wanted: _filed(installation) >= n, 3600)
-        pdfs = installation.count("document_file WHERE role = 'pdf'")
-        seen.append((_filed(installation), pdfs, _memory(installation)))
+    for filed, drawn in ((messages // 10, 1), (messages, messages // 10)):
+
+        def come_so_far(filed: int = filed, drawn: int = drawn) -> bool:
+            return _filed(installation) >= filed and _pdfs(installation) >= drawn
+
+        installation.wait(f"{filed} filed, {drawn} drawn", come_so_far, 3600)
+        seen.append((_filed(installation), _pdfs(installation), _memory(installation)))
     (few, few_pdfs, before), (many, many_pdfs, after) = seen
-    title = f"memory, MB (RSS / PSS), {few} against {many} filed"
-    print(f"{title}; {few_pdfs} against {many_pdfs} PDFs made")
+    print(f"memory, MB: RSS / PSS (peak RSS); {few} against {many} filed, "
+          f"{few_pdfs} against {many_pdfs} PDFs made")  # fmt: skip
     for name in sorted(before.keys() | after.keys(), key=_ORDER.index):
         old, new = before.get(name, []), after.get(name, [])
-        cells = "".join(f"{_shown(found):>32}" for found in (old, new))
+        cells = "".join(f"{_shown(found):>36}" for found in (old, new))
         ratio = max(m.pss for m in new) / max(m.pss for m in old) if old and new else float("nan")
         print(f"  {name:10}{cells}   ratio {ratio:.2f}")
 
@@ -84,6 +88,10 @@ def _filed(installation: Installation) -> int:
     return installation.count("message WHERE state <> 'queued'")
 
 
+def _pdfs(installation: Installation) -> int:
+    return installation.count("document_file WHERE role = 'pdf'")
+
+
 def _memory(installation: Installation) -> dict[str, list[Memory]]:
     found = {name: [memory(installation.pid(name))] for name in ("vault", "sync")}
     for child in children(installation.pid("sync")):
@@ -93,7 +101,7 @@ def _memory(installation: Installation) -> dict[str, list[Memory]]:
 
 
 def _shown(found: list[Memory]) -> str:
-    return ", ".join(f"{m.rss:.0f} / {m.pss:.0f}" for m in found)
+    return ", ".join(f"{m.rss:.0f} / {m.pss:.0f} ({m.peak:.0f})" for m in found)
 
 
 def nothing_new(installation: Installation, simulator: SimulatorProcess, clients: int) -> None:

@@ -11,10 +11,11 @@ _TICKS = os.sysconf("SC_CLK_TCK")
 
 @dataclass(frozen=True)
 class Memory:
-    """In MB: resident, and of that what is not shared with others (their share of it counted)."""
+    """In MB: resident, the same with its part of what is shared, and the most ever resident."""
 
     rss: float
     pss: float
+    peak: float
 
 
 def cpu(pid: int, *, ended_children: bool = False) -> float:
@@ -36,13 +37,13 @@ def cpu_of_children(pid: int) -> float:
 
 
 def memory(pid: int) -> Memory:
-    text = Path(f"/proc/{pid}/smaps_rollup").read_text()
-    kilobytes = {
-        line.split(":")[0]: int(line.split()[1])
-        for line in text.splitlines()
-        if line.startswith(("Rss:", "Pss:"))
-    }
-    return Memory(kilobytes["Rss"] / 1024, kilobytes["Pss"] / 1024)
+    smaps, status = _kilobytes(pid, "smaps_rollup"), _kilobytes(pid, "status")
+    return Memory(smaps["Rss"] / 1024, smaps["Pss"] / 1024, status["VmHWM"] / 1024)
+
+
+def _kilobytes(pid: int, name: str) -> dict[str, int]:
+    lines = Path(f"/proc/{pid}/{name}").read_text().splitlines()
+    return {line.split(":")[0]: int(line.split()[1]) for line in lines if line.endswith(" kB")}
 
 
 def children(pid: int) -> list[int]:
