@@ -168,8 +168,13 @@ def rows(demo: Demo, question: str) -> list[tuple[object, ...]]:
         return connection.execute(question).fetchall()
 
 
+def manifests(demo: Demo) -> Iterator[Path]:
+    """Those of whole folders; one under `.tmp-…` is being prepared, or its writer was killed."""
+    return (demo.data / "archive").glob("*/*/*/[!.]*/manifest.json")
+
+
 def folders_written(demo: Demo) -> set[str]:
-    return {path.parent.name for path in (demo.data / "archive").glob("*/*/*/*/manifest.json")}
+    return {path.parent.name for path in manifests(demo)}
 
 
 def folders_without_a_row(demo: Demo) -> set[str]:
@@ -235,7 +240,7 @@ def test_killed_in_the_middle_of_everything_it_loses_and_doubles_nothing(tmp_pat
 def archived_by_message(demo: Demo) -> dict[tuple[str, str], int]:
     """How often each message of each client is in the archive."""
     counted: dict[tuple[str, str], int] = {}
-    for path in (demo.data / "archive").glob("*/*/*/*/manifest.json"):
+    for path in manifests(demo):
         manifest = json.loads(path.read_text())
         key = (manifest["client"]["uid"], manifest["message"]["message_id"])
         counted[key] = counted.get(key, 0) + 1
