@@ -61,11 +61,15 @@ if [ ! -f "$stamp" ]; then
     .venv/bin/python -m pip check --disable-pip-version-check
     site=$(.venv/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')
     pwd > "$site/arhivar-checkout.pth"
-    printf '#!%s\nimport sys\nfrom appliance.cli import main\nsys.exit(main())\n' "$PWD/.venv/bin/python" > .venv/bin/arhivar
-    chmod 755 .venv/bin/arhivar
     [ "$lock" = requirements-dev.lock ] && touch .venv/locked-dev
     touch "$stamp"
 fi
+
+# The guard: the processes that make PDFs import this file again, and must not start a second sync.
+printf '#!%s\nimport sys\nfrom appliance.cli import main\nif __name__ == "__main__":\n    sys.exit(main())\n' \
+    "$PWD/.venv/bin/python" > .venv/bin/arhivar.new
+chmod 755 .venv/bin/arhivar.new
+mv .venv/bin/arhivar.new .venv/bin/arhivar
 
 # 3 Fonts, icons and htmx from the npm lock file.
 sh scripts/assets.sh

@@ -164,3 +164,18 @@ def test_a_reader_that_leaves_early_is_no_error(tmp_path: Path) -> None:
 
     assert piped.returncode == 0
     assert piped.stderr == ""
+
+
+@pytest.mark.parametrize(
+    "script", [ROOT / "appliance" / "__main__.py", Path(sys.executable).with_name("arhivar")]
+)
+def test_a_process_that_renders_imports_the_command_and_does_not_start_it_again(
+    script: Path,
+) -> None:
+    # multiprocessing does the same in each process that it spawns.
+    again = subprocess.run(
+        [sys.executable, "-c", "import runpy, sys; runpy.run_path(sys.argv.pop(), "
+         "run_name='__mp_main__')", "--version", str(script)],
+        cwd=ROOT, capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
+    assert (again.returncode, again.stdout, again.stderr) == (0, "", "")
