@@ -93,7 +93,6 @@ class Same:
     uid: str
     bytes_too: bool  # the same invoice byte for byte; else only the upload number is the same
     id: int | None = None  # of its row
-    message_id: int | None = None  # of the message that it came with
     source: str = ""  # of a document
 
 
@@ -107,7 +106,7 @@ async def same(
     kept too, and both are shown as `twins()`.
     """
     rows = await fetch(
-        "SELECT document.id, document.uid, document.signature_result, document.message, "
+        "SELECT document.id, document.uid, document.signature_result, "
         "document.source, 1 AS bytes_too FROM document_file "
         "JOIN document ON document.id = document_file.document WHERE document_file.sha256 = ? "
         "AND document_file.role IN ('invoice', 'original') AND document.client = ? "
@@ -116,12 +115,12 @@ async def same(
     )
     if upload_id:
         rows += await fetch(
-            "SELECT document.id, document.uid, document.signature_result, document.message, "
+            "SELECT document.id, document.uid, document.signature_result, "
             "document.source, 0 AS bytes_too FROM message "
             "JOIN document ON document.message = message.id "
             "WHERE message.upload_id = ? AND document.client = ? AND document.uid <> ? "
             "UNION ALL "
-            "SELECT document.id, document.uid, document.signature_result, document.message, "
+            "SELECT document.id, document.uid, document.signature_result, "
             "document.source, 0 FROM import_item JOIN document ON document.uid = import_item.uid "
             "WHERE import_item.client = ? AND import_item.upload_id = ? AND document.uid <> ?",
             [upload_id, client_id, besides, client_id, upload_id, besides],
@@ -129,14 +128,14 @@ async def same(
     for row in rows:
         if signature in GOOD and row["signature_result"] not in GOOD:
             continue
-        return Same(row["uid"], bool(row["bytes_too"]), row["id"], row["message"], row["source"])
+        return Same(row["uid"], bool(row["bytes_too"]), row["id"], row["source"])
     return None
 
 
 async def same_notice(client_id: int, original: str, besides: str) -> Same | None:
     """Return the notice that the client has of these very bytes."""
     rows = await fetch(
-        "SELECT notice.id, notice.uid, notice.message FROM notice_file "
+        "SELECT notice.id, notice.uid FROM notice_file "
         "JOIN notice ON notice.id = notice_file.notice WHERE notice_file.sha256 = ? "
         "AND notice_file.role = 'original' AND notice.client = ? AND notice.uid <> ? "
         "ORDER BY notice.id LIMIT 1",
@@ -144,4 +143,4 @@ async def same_notice(client_id: int, original: str, besides: str) -> Same | Non
     )
     if not rows:
         return None
-    return Same(rows[0]["uid"], True, rows[0]["id"], rows[0]["message"])
+    return Same(rows[0]["uid"], True, rows[0]["id"])

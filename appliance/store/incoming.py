@@ -137,22 +137,23 @@ async def kept_elsewhere(message_uid: str) -> bool:
     return bool(rows)
 
 
-async def link_message(document_id: int, message_uid: str, at: datetime) -> None:
+async def link_message(document_id: int, message_uid: str, at: datetime) -> bool:
     """Settle a message as archived: its document was imported before, with the same bytes.
 
     The document keeps what it is, names the message from now on, and its history
-    says when SPV gave it. Again does nothing.
+    says when SPV gave it. Again does nothing. False when it names another
+    message: then nothing is settled.
     """
     async with joined():
         rows = await fetch(
-            "SELECT document.uid, document.status, document.revision, client.uid AS client_uid "
-            "FROM document JOIN client ON client.id = document.client "
-            "WHERE document.id = ? AND document.message IS NULL",
+            "SELECT document.uid, document.status, document.revision, client.uid AS client_uid, "
+            "message.uid AS message_uid FROM document JOIN client ON client.id = document.client "
+            "LEFT JOIN message ON message.id = document.message WHERE document.id = ?",
             [document_id],
         )
-        if not rows:
-            return
         found = rows[0]
+        if found["message_uid"] is not None:
+            return bool(found["message_uid"] == message_uid)
         settled = await execute(
             "UPDATE message SET state = 'archived', problem = NULL, settled_at = ? "
             "WHERE uid = ? RETURNING id",
@@ -181,6 +182,7 @@ async def link_message(document_id: int, message_uid: str, at: datetime) -> None
             "message:settle", "sync", found["client_uid"], message_uid,
             {"state": "archived", "same_as": found["uid"]}, at=at,
         )  # fmt: skip
+    return True
 
 
 async def _settle_message(new: NewDocument, at: datetime) -> int | None:

@@ -139,21 +139,27 @@ async def add(new: NewNotice, at: datetime) -> int:
     return notice_id
 
 
-async def link_message(notice_id: int, message_uid: str, at: datetime) -> None:
-    """Settle a message as a notice that was imported before, with the same bytes."""
+async def link_message(notice_id: int, message_uid: str, at: datetime) -> bool:
+    """Settle a message as a notice that was imported before, with the same bytes.
+
+    Again does nothing. False when the notice names another message: then nothing is settled.
+    """
     async with joined():
-        message = await _settle_message(message_uid, at)
-        await execute(
-            "UPDATE notice SET message = ? WHERE id = ? AND message IS NULL", [message, notice_id]
-        )
-        client = await fetch(
-            "SELECT client.uid FROM notice JOIN client ON client.id = notice.client "
-            "WHERE notice.id = ?",
+        rows = await fetch(
+            "SELECT client.uid AS client_uid, message.uid AS message_uid FROM notice "
+            "JOIN client ON client.id = notice.client "
+            "LEFT JOIN message ON message.id = notice.message WHERE notice.id = ?",
             [notice_id],
         )
+        found = rows[0]
+        if found["message_uid"] is not None:
+            return bool(found["message_uid"] == message_uid)
+        message = await _settle_message(message_uid, at)
+        await execute("UPDATE notice SET message = ? WHERE id = ?", [message, notice_id])
         await audit.append(
-            "message:settle", "sync", client[0]["uid"], message_uid, {"state": "notice"}, at=at
+            "message:settle", "sync", found["client_uid"], message_uid, {"state": "notice"}, at=at
         )
+    return True
 
 
 async def _settle_message(message_uid: str, at: datetime) -> int:

@@ -134,7 +134,8 @@ async def imported_before(new: NewDocument | NewNotice, message: Message, at: da
 
     The same means the invoice byte for byte, at this client, with evidence as good
     as this. Anything else is filed as well and shown as a duplicate. A document
-    that came with another message is never touched.
+    that came with another message is never touched. Again, also of two workers
+    at once, it is the same answer.
     """
     digest = first_digest([(file.role, file.sha256) for file in new.files])
     if isinstance(new, NewDocument):
@@ -143,15 +144,11 @@ async def imported_before(new: NewDocument | NewNotice, message: Message, at: da
         )
     else:
         there = await duplicates.same_notice(message.client_id, digest, message.uid)
-    if there is None or there.id is None or there.message_id is not None:
+    if there is None or there.id is None:
         return False
     if isinstance(new, NewNotice):
-        await notices.link_message(there.id, message.uid, at)
-        return True
-    if there.source != "import":
-        return False
-    await documents.link_message(there.id, message.uid, at)
-    return True
+        return await notices.link_message(there.id, message.uid, at)
+    return there.source == "import" and await documents.link_message(there.id, message.uid, at)
 
 
 async def quarantine(

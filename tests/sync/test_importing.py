@@ -27,12 +27,16 @@ from appliance.store.files import Archive
 from appliance.store.imports import ItemState, Run
 from appliance.store.messages import MessageState
 from appliance.store.spool import Spool
-from appliance.sync import importing, unpacking
+from appliance.sync import importing, ingest, tasks, unpacking
 from appliance.sync.hand_in import _places, hand_in
 from tests.support.desk import Desk
 from tests.support.spv import ALFA, BETA, STRANGER, invoice, package, signer
 
 NOW = datetime.now(UTC)
+ANAF_ERROR = (
+    b'<?xml version="1.0"?><header xmlns="mfp:anaf:dgti:efactura:mesajEroriFactuta:v1" '
+    b'Index_incarcare="6001" Cif_emitent="12345674"><Error errorMessage="E: lipsa"/></header>'
+)
 
 
 async def handed(
@@ -349,11 +353,7 @@ async def test_a_damaged_member_is_refused_alone(desk: Desk, folder: Path) -> No
 async def test_old_errors_of_anaf_are_notices_and_alert_nobody_when_they_are_archived(
     desk: Desk, folder: Path
 ) -> None:
-    error = (
-        b'<?xml version="1.0"?><header xmlns="mfp:anaf:dgti:efactura:mesajEroriFactuta:v1" '
-        b'Index_incarcare="6001" Cif_emitent="12345674"><Error errorMessage="E: lipsa"/></header>'
-    )
-    (folder / "6001.zip").write_bytes(signer().pack("6001", error, NOW))
+    (folder / "6001.zip").write_bytes(signer().pack("6001", ANAF_ERROR, NOW))
 
     run = await handed(desk, folder, Status.ARCHIVED)
     again = await handed(desk, folder, Status.ARCHIVED)
@@ -362,7 +362,7 @@ async def test_old_errors_of_anaf_are_notices_and_alert_nobody_when_they_are_arc
     (notice,) = await engine.fetch("SELECT * FROM notice")
     assert notice["message"] is None
     assert notice["acknowledged_client_at"] is not None
-    desk.vault.offer("7001", signer().pack("6001", error, NOW), tip="ERORI FACTURA")
+    desk.vault.offer("7001", signer().pack("6001", ANAF_ERROR, NOW), tip="ERORI FACTURA")
     await desk.fetch()
     assert (await desk.only_message()).state is MessageState.NOTICE
     assert await engine.fetch("SELECT COUNT(*) AS n FROM notice") == [{"n": 1}]
@@ -616,6 +616,51 @@ async def test_when_import_and_download_race_one_document_is_left_and_no_folder_
     assert len(await desk.documents()) == 2
     assert sorted(d["source"] for d in await desk.documents()) == ["import", "spv"]
     assert len(list(desk.context.archive.folders())) == 2
+    assert desk.problems() == []
+
+
+async def test_a_message_at_work_twice_never_becomes_a_second_copy_of_the_import(
+    desk: Desk, folder: Path
+) -> None:
+    zipped = package()
+    (folder / "6001.zip").write_bytes(zipped)
+    await handed(desk, folder)
+    desk.vault.offer("7001", zipped)
+    await desk.listing()
+    message = await desk.only_message()
+    planned = ingest.plan(
+        message, zipped, own=frozenset({ALFA}), others=frozenset(), pinned=desk.context.pinned
+    )
+    assert isinstance(planned, ingest.Filing)
+
+    for _ in range(2):  # two workers that had read it before either was done
+        await ingest.file(planned, message, desk.context.archive, datetime.now(UTC))
+    await _download(desk)
+
+    (document,) = await desk.documents()
+    assert document["source"] == "import"
+    assert desk.problems() == []
+
+
+@pytest.mark.parametrize("what", ["invoice", "notice"])
+async def test_of_two_messages_with_the_same_bytes_only_one_takes_the_import(
+    desk: Desk, folder: Path, what: str
+) -> None:
+    """Both have seen the import before either has taken it."""
+    document = ANAF_ERROR if what == "notice" else invoice()
+    zipped = signer().pack("6001", document, NOW)
+    (folder / "6001.zip").write_bytes(zipped)
+    await handed(desk, folder)
+    for message_id in ("7001", "7002"):
+        desk.vault.offer(message_id, zipped)
+    await desk.listing()
+    due = await jobs.lease(10, datetime.now(UTC), 45, ["message"])
+
+    await asyncio.gather(*(tasks.run(job.id, desk.context) for job in due))
+
+    kept = await engine.fetch(f"SELECT message FROM {'notice' if what == 'notice' else 'document'}")
+    assert len({row["message"] for row in kept} - {None}) == 2
+    assert desk.spooled() == ["import"]
     assert desk.problems() == []
 
 
