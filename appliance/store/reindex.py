@@ -449,7 +449,7 @@ async def _restore_messages(known: _Known, at: datetime, report: Report) -> None
                 },
             )
             if lost or line["state"] == "queued":
-                await jobs.insert("message", uid, at)
+                await jobs.insert("message", uid, at, client_id=rows[0]["id"])
             for table, kept in (("document", documents), ("notice", notices)):
                 await execute(
                     f"UPDATE {table} SET message = ? WHERE uid = ? AND message IS NULL",

@@ -251,9 +251,12 @@ async def test_a_message_that_waited_is_queued_again_with_its_job(world: World) 
     await a_full_day(world)
     await lose("job", *ROWS)
     await reindex(world.settings, EVENING)
-    (row,) = await fetch("SELECT uid FROM message WHERE state = 'queued'")
-    jobs = await fetch("SELECT object_uid FROM job WHERE kind = 'message' AND state = 'queued'")
-    assert jobs == [{"object_uid": row["uid"]}]
+    (row,) = await fetch("SELECT uid, client FROM message WHERE state = 'queued'")
+    jobs = await fetch(
+        "SELECT object_uid, client FROM job WHERE kind = 'message' AND state = 'queued'"
+    )
+    # Of its client, else nothing could hold it while no authorisation reaches the client.
+    assert jobs == [{"object_uid": row["uid"], "client": row["client"]}]
 
 
 async def test_a_damaged_manifest_is_reported_and_the_rest_comes_back(world: World) -> None:
