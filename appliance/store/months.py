@@ -420,8 +420,8 @@ async def _documents(client_id: int, month: str, kind: str, *, everything: bool)
         condition += f" AND document.status IN ({_OPEN_TO_FIRM})"
     columns = (
         "SELECT document.uid, document.received_at, document.partner_name, document.number, "
-        "document.upload_id, document.status, document.problem"
-    ).replace("document.upload_id", "message.upload_id")
+        "message.upload_id, document.status, document.problem"
+    )
     rows = await fetch(
         f"SELECT *, COUNT(*) OVER () AS number_of FROM ({columns} {_OF_MESSAGES} AND {condition} "
         f"UNION ALL {columns} {_OF_NONE} AND {condition}) ORDER BY received_at, uid LIMIT {NAMED}",
