@@ -37,6 +37,7 @@ def test_a_certificate_is_added_while_sync_runs_and_is_killed(
     assert done.returncode == 0, done.stderr
     assert f"judged again: {unknown}" in done.stdout
     installation.end("sync", signal.SIGKILL)
+    installation.free_leases()
     installation.start("sync")
     installation.wait("every signature judged again", lambda: not installation.count(UNKNOWN), 100)
     installation.wait("every PDF made again", lambda: not installation.count(OPEN), 100)
