@@ -203,6 +203,8 @@ _WHY_IT_DIED = {
 
 
 _PR_SET_PDEATHSIG = 1  # prctl(2)
+# Messages first, their PDFs after: what lists, downloads, files and answers people goes before.
+_NICE = 10
 
 
 def _prepare(parent: int, memory: int) -> None:
@@ -213,6 +215,7 @@ def _prepare(parent: int, memory: int) -> None:
     # Ctrl-C in a terminal reaches every process of the group; our parent decides.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    os.nice(_NICE)
     resource.setrlimit(resource.RLIMIT_AS, (memory, memory))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
 

@@ -82,6 +82,13 @@ async def test_one_process_renders_many(renderers: Renderers) -> None:
     assert renderers.pids() == [pid]
 
 
+async def test_a_renderer_gives_way_to_what_fetches_and_answers(renderers: Renderers) -> None:
+    await render(renderers)
+
+    (pid,) = renderers.pids()
+    assert os.getpriority(os.PRIO_PROCESS, pid) > os.getpriority(os.PRIO_PROCESS, 0)
+
+
 async def test_a_killed_renderer_is_replaced(renderers: Renderers) -> None:
     task, pid = await stopped_in_the_middle(renderers)
 
