@@ -45,6 +45,7 @@ FEED_SECONDS = 0.5
 # What a killed process held is free a lease and a turn of keeping later: within a minute.
 LEASE_SECONDS = 30
 KEEP_SECONDS = 10  # a third of a lease: what runs is extended in time
+_FED_SECONDS = LEASE_SECONDS / 2  # what waits longer behind others is given back in time
 HOUSEKEEPING_SECONDS = 15
 _CLOCK_SECONDS = 60  # what NTP corrects step by step is less
 FINISH_SECONDS = 5  # what runs at SIGTERM has so long before it is given back
@@ -145,7 +146,8 @@ async def _keep(lanes: Sequence[Lane], clock: _Clock, at: datetime) -> None:
             for job_id in held:
                 await jobs.extend(job_id, at, LEASE_SECONDS)
     for lane in lanes:
-        lane.check()
+        for job_id in lane.check():
+            await jobs.give_back(job_id, at)
     lost = await jobs.sweep(at)
     if lost:
         logger.info("%d jobs were begun and not ended; they are queued again", lost)
@@ -300,11 +302,17 @@ class Lane:
             if len(self.fed) <= self._workers:
                 self._room.set()
 
-    def check(self) -> None:
-        """Start workers again that died, and forget what Huey lost: its lease ends by itself."""
+    def check(self) -> list[int]:
+        """Start workers again that died, and return what is to be given back.
+
+        Behind jobs that take long, and of what Huey lost, a lease would run out and count
+        as an attempt that nobody made. One that has run out may be another process's.
+        """
         self._consumer.check_worker_health()
-        too_old = time.monotonic() - LEASE_SECONDS
-        self.fed = {job_id: since for job_id, since in self.fed.items() if since > too_old}
+        now = time.monotonic()
+        waited = {job_id: now - since for job_id, since in self.fed.items()}
+        self.fed = {j: since for j, since in self.fed.items() if waited[j] < _FED_SECONDS}
+        return [j for j, seconds in waited.items() if _FED_SECONDS <= seconds < LEASE_SECONDS]
 
     def close(self) -> None:
         """Take nothing more; what runs goes on."""

@@ -18,13 +18,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from huey import MemoryHuey
+from huey.consumer import Consumer
 from huey.exceptions import HueyException
 
 from appliance.core.times import BUCHAREST
+from appliance.store import jobs
 from appliance.sync import queue, service
 from appliance.sync.spv import discard_partials
 from tests.support.demo import until
 from tests.support.simulator import Running, running_simulator
+from tests.support.store import World
 from tests.support.sync import Installation
 
 
@@ -388,6 +392,33 @@ async def test_feeding_ends_when_it_is_told_to_whatever_happens_at_that_moment()
         feeding.cancel()
         ended, _ = await asyncio.wait([feeding], timeout=5)
         assert ended, f"not ended when cancelled {turns} turns of the loop later"
+
+
+async def test_what_waits_behind_long_work_is_given_back_and_counts_as_no_attempt(
+    world: World,
+) -> None:
+    class Lane(service.Lane):
+        def __init__(self, fed: dict[int, float]) -> None:
+            self.fed, self.running = fed, {}
+            self._consumer = Consumer(MemoryHuey())
+
+    at, now = datetime.now(UTC), time.monotonic()
+    for name in ("young", "old", "lost"):
+        await jobs.insert("render", name, at)
+    leased = {job.object_uid: job.id for job in await jobs.lease(3, at, 30, ["render"])}
+    # A lease that ran out may be held by another process by now.
+    waited = {"young": 1, "old": 20, "lost": 31}
+    lane = Lane({leased[name]: now - seconds for name, seconds in waited.items()})
+
+    await service._keep([lane], service._Clock(), at)
+
+    found = {name: await jobs.get(leased[name]) for name in waited}
+    assert {name: (job.state, job.attempts) for name, job in found.items() if job} == {
+        "young": ("leased", 1),
+        "old": ("queued", 0),
+        "lost": ("leased", 1),
+    }
+    assert list(lane.fed) == [leased["young"]]
 
 
 def test_a_clock_that_is_set_back_is_noticed_and_small_corrections_are_not() -> None:
