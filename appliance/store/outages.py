@@ -1,9 +1,9 @@
 """A host that does not answer: since when, and when one call may ask again.
 
 A circuit breaker as a row, so that it binds every process and outlives them.
-Three failures of different objects with no answer between them are an outage;
-until it ends no call is made but one at a time, after 1, 2, 4, 8 and then every
-15 minutes. The first answer, of whatever content, ends it.
+Three failures with no answer between them, at ANAF of three different objects,
+are an outage; until it ends no call is made but one at a time, after 1, 2, 4,
+8 and then every 15 minutes. The first answer, of whatever content, ends it.
 
     api     ANAF, or the way there
     vault   our own arhivar-vault: asking it costs nothing, so it is asked more often
@@ -41,7 +41,8 @@ class Outage:
 async def failed(host: str, at: datetime, problem: Sentence, about: str = "") -> Outage | None:
     """Note that a call about an object got no answer; the outage when there is one by now.
 
-    One object that fails again and again is no outage.
+    One object that fails again and again is no outage of ANAF's. The vault is asked
+    for a connection before it hears what about, so there the same one counts again.
     """
     async with joined():
         rows = await fetch(f"{_OPEN} AND host = ?", [host])
@@ -56,7 +57,8 @@ async def failed(host: str, at: datetime, problem: Sentence, about: str = "") ->
         row = rows[0]
         objects = json.loads(row["about"])
         next_try_at = row["next_try_at"]
-        if about not in objects and len(objects) < FAILURES:
+        counts = about not in objects or host == "vault"
+        if counts and len(objects) < FAILURES:
             objects.append(about)
             next_try_at = to_text(at + _FIRST_WAIT[host])
         await execute(

@@ -424,6 +424,20 @@ def test_an_outage_costs_a_few_calls_however_many_messages_wait(room: Room, how:
     room.go(Plan(2, 1000, waiting, ()), outage)
 
 
+def test_one_client_alone_learns_that_the_vault_is_away(room: Room) -> None:
+    """Its one list asks every half minute at last, not every five seconds for hours."""
+
+    async def away(run: Run) -> None:
+        await run.sync.ask(CIFS[0])
+        run.anaf.vault_away = True
+        await run.sync.go_on(timedelta(hours=5))
+        assert await outages.current("vault") is not None
+        run.anaf.vault_away = False
+        await run.settles()
+
+    room.go(Plan(2, 1000, (Message(Kind.RECEIVED, 0, age=30),), ()), away)
+
+
 # The properties
 
 _usual = settings(

@@ -43,6 +43,15 @@ async def test_one_object_that_fails_for_ever_is_none(store: engine.Store) -> No
     assert await outages.claim("api", NOW)
 
 
+async def test_a_vault_that_is_away_is_an_outage_though_one_object_alone_asks_for_it(
+    store: engine.Store,
+) -> None:
+    away = [await outages.failed("vault", NOW, AWAY, "a") for _ in range(outages.FAILURES)]
+
+    assert away[:-1] == [None] * (outages.FAILURES - 1)
+    assert away[-1] == await outages.current("vault") is not None
+
+
 async def test_an_answer_between_begins_the_count_anew(store: engine.Store) -> None:
     await outages.failed("api", NOW, AWAY, "a")
     await outages.failed("api", NOW, AWAY, "b")
