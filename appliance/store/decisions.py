@@ -7,7 +7,7 @@ that `reindex` can bring rows back with their status. Lines, by `type`:
     event           one step of a document, with the account's uid and e-mail
     document        how the document stood when the file was written
     message         an entry of the SPV list that was listed or settled that day
-    notice          a notice that came or was acknowledged that day
+    notice          a notice that came, was acknowledged, or got its message that day
     closed_period   an accounting month closed that day
     client          every client, with its folder and identifiers
     audit           number and head of the last record of the audit log then
@@ -100,6 +100,7 @@ _NOTICES = """
     WHERE n.created_at >= :start AND n.created_at < :end
         OR n.acknowledged_client_at >= :start AND n.acknowledged_client_at < :end
         OR n.acknowledged_firm_at >= :start AND n.acknowledged_firm_at < :end
+        OR m.settled_at >= :start AND m.settled_at < :end
     ORDER BY n.id
 """
 _CLOSED = """

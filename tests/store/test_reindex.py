@@ -259,6 +259,28 @@ async def test_a_message_that_waited_is_queued_again_with_its_job(world: World) 
     assert jobs == [{"object_uid": row["uid"], "client": row["client"]}]
 
 
+async def test_a_message_that_met_its_imported_notice_on_a_later_day_is_not_fetched_again(
+    world: World,
+) -> None:
+    uid = await world.notice(world.alfa, 5, imported=True)
+    decisions.write_due(world.settings, NOON)
+    message = await world.listed(world.alfa, 5, NOON + timedelta(days=3))
+    (notice,) = await fetch("SELECT id FROM notice")
+    await notices.link_message(notice["id"], message.uid, message.listed_at)
+    await world.done(message.uid, message.listed_at)
+    decisions.write_due(world.settings, message.listed_at)
+    before = await everything()
+
+    await lose("job", *ROWS)
+    await reindex(world.settings, message.listed_at)
+
+    assert await everything() == before
+    linked = await fetch(
+        "SELECT n.uid, m.uid AS message FROM notice n JOIN message m ON m.id = n.message"
+    )
+    assert linked == [{"uid": uid, "message": message.uid}]
+
+
 async def test_a_damaged_manifest_is_reported_and_the_rest_comes_back(world: World) -> None:
     uids = await a_full_day(world)
     for uid, data in (

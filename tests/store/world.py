@@ -28,6 +28,7 @@ from appliance.store import (
 from appliance.store.documents import NewDocument, NewFile, NewLine
 from appliance.store.engine import open_store
 from appliance.store.files import Archive
+from appliance.store.ids import new_uid
 from appliance.store.messages import Message
 from tests.support.store import lay
 
@@ -144,19 +145,21 @@ class World:
         await self.done(new.uid, at)
         return new.uid
 
-    async def notice(self, client: int, number: int, at: datetime = MORNING) -> str:
-        """File an error of ANAF."""
-        message = await self.listed(client, number, at)
+    async def notice(
+        self, client: int, number: int, at: datetime = MORNING, *, imported: bool = False
+    ) -> str:
+        """File an error of ANAF, which came with a message or an import."""
+        message = None if imported else await self.listed(client, number, at)
         data = {"message.zip": b"PK notice"}
         new = notices.NewNotice(
-            uid=message.uid,
+            uid=message.uid if message else new_uid(at),
             client_id=client,
-            message_uid=message.uid,
+            message_uid=message.uid if message else None,
             type="anaf_error",
             text="CIF-ul vânzătorului este greșit",
             received_at=at,
             folder_name=f"2026-11-24_Eroare-ANAF_{number}",
-            upload_id=message.upload_id,
+            upload_id=message.upload_id if message else None,
             files=[_file("zip", "message.zip", "application/zip", data, ".zip")],
         )
         row = await clients.by_id(client)
@@ -165,7 +168,8 @@ class World:
         )
         self.archive.write_document(row.uid, documents.archive_month(at), new.uid, data, facts)
         await notices.add(new, at)
-        await self.done(new.uid, at)
+        if message:
+            await self.done(new.uid, at)
         return new.uid
 
     async def done(self, uid: str, at: datetime) -> None:
