@@ -263,7 +263,8 @@ async def test_a_message_that_met_its_imported_notice_on_a_later_day_is_not_fetc
     world: World,
 ) -> None:
     uid = await world.notice(world.alfa, 5, imported=True)
-    decisions.write_due(world.settings, NOON)
+    for days in range(3):  # the file of a day is written again on the day after, then never
+        decisions.write_due(world.settings, NOON + timedelta(days=days))
     message = await world.listed(world.alfa, 5, NOON + timedelta(days=3))
     (notice,) = await fetch("SELECT id FROM notice")
     await notices.link_message(notice["id"], message.uid, message.listed_at)
