@@ -206,25 +206,41 @@ class Gateway:
         at = self._now()
         self._limits.take(target.call, at=at)
         response = await self._send(target.url, access, target.call, at)
-        if response.status_code == 401:
-            other = await self._after_refusal(grant, access, response, at)
-            if other is not None:
-                await response.aclose()
-                self._limits.take(None, at=self._now())
-                access = other
-                response = await self._send(target.url, access, None, at)
-        self._grants.used(grant, at=at)
-        headers = {name: response.headers[name] for name in _PASSED_ON if name in response.headers}
-        if response.status_code == 429:
-            seconds = self._pause(response.headers.get("retry-after", ""), self._now())
-            # Turned away at the door: no download of this message has been made.
-            self._limits.give_back(target.call, at=at)
-            headers["retry-after"] = str(seconds)
-            headers["arhivar-retry-ms"] = str(seconds * 1000)
-            headers["arhivar-reason"] = "rate"
-        else:
-            self._refusals = 0
+        try:
+            if response.status_code == 401:
+                other = await self._grants.replace(grant, access, at=at)
+                if other is not None:
+                    await response.aclose()
+                    self._limits.take(None, at=self._now())
+                    access = other
+                    response = await self._send(target.url, access, None, at)
+            self._grants.used(grant, at=at)
+            headers = self._headers(response, target.call, at)
+        except BaseException:
+            # Else its connection is never used again, and there are 64.
+            await response.aclose()
+            raise
         return Answer(response.status_code, _stream(response, access.token), headers)
+
+    def _headers(self, response: httpx.Response, call: Call, at: datetime) -> dict[str, str]:
+        """Return what is passed on of the headers; after a 429 of ANAF's everybody waits."""
+        headers = {
+            name: value
+            for name in _PASSED_ON
+            # No answer of ours may hold anything else, and nobody needs it.
+            if (value := response.headers.get(name)) is not None and value.isascii()
+        }
+        if response.status_code != 429:
+            self._refusals = 0
+            return headers
+        seconds = self._pause(response.headers.get("retry-after", ""), self._now())
+        # Turned away at the door: no download of this message has been made.
+        self._limits.give_back(call, at=at)
+        return headers | {
+            "retry-after": str(seconds),
+            "arhivar-retry-ms": str(seconds * 1000),
+            "arhivar-reason": "rate",
+        }
 
     def _pause(self, asked: str, at: datetime) -> int:
         """Hold every call for as long as ANAF asks, or longer each time; return the seconds."""
@@ -252,15 +268,6 @@ class Gateway:
                 problem = problem or error
         assert problem is not None
         raise problem
-
-    async def _after_refusal(
-        self, grant: str, access: Access, response: httpx.Response, at: datetime
-    ) -> Access | None:
-        try:
-            return await self._grants.replace(grant, access, at=at)
-        except (NeedsAuthorisation, TokenRefused, SealBroken, Unreachable, Busy):
-            await response.aclose()
-            raise
 
     async def _send(
         self, url: str, access: Access, call: Call | None, at: datetime

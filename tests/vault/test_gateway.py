@@ -7,7 +7,7 @@ import itertools
 import json
 import signal
 import sqlite3
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from datetime import timedelta
 from pathlib import Path
 
@@ -16,7 +16,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from appliance.core.errors import Busy
+from appliance.core.sentence import Sentence
 from appliance.vault.gateway import _stream
+from appliance.vault.grants import Grants
+from appliance.vault.limits import Limits
 from appliance.vault.secret import Secret
 from tests.support.anaf import Anaf
 from tests.support.vault import VaultProcess, World
@@ -46,6 +50,16 @@ async def test_cookies_and_unknown_headers_do_not_come_back(
     await vault.enrolled(CIF)
     answer = await vault.list(CIF)
     assert set(answer.headers) <= {"content-type", "content-length", "date", "transfer-encoding"}
+
+
+async def test_a_header_that_no_answer_may_hold_is_left_out_and_the_answer_comes(
+    vault: VaultProcess, anaf: Anaf
+) -> None:
+    anaf.api_headers = [(b"content-disposition", b"attachment; filename=factur\xc4\x83.zip")]
+    await vault.enrolled(CIF)
+    answer = await vault.list(CIF)
+    assert (answer.status_code, answer.content) == (200, anaf.api_body)
+    assert "content-disposition" not in answer.headers
 
 
 async def test_an_answer_that_repeats_the_token_is_cut_before_it(
@@ -360,6 +374,31 @@ async def test_a_hundred_megabytes_stream_through_without_growing_the_process(
             received += len(chunk)
     assert received == 100_000_000
     assert _resident(vault) - before < 8 * 1024
+
+
+@pytest.mark.parametrize(("status", "note"), [(200, Grants.used), (429, Limits.give_back)])
+async def test_a_disk_that_fills_up_during_a_call_costs_no_connection_to_anaf(
+    tmp_path: Path,
+    anaf: Anaf,
+    monkeypatch: pytest.MonkeyPatch,
+    status: int,
+    note: Callable[..., None],
+) -> None:
+    world = World(tmp_path, anaf)
+    await world.authorise()
+    pool = world.http._transport._pool  # type: ignore[attr-defined]
+    anaf.api_status = status
+
+    def full(*arguments: object, **named: object) -> None:
+        raise Busy(Sentence("x", "x"))
+
+    with monkeypatch.context() as disk:
+        disk.setattr(Grants if note is Grants.used else Limits, note.__name__, full)
+        answer = await world.list()
+
+    assert (answer.status, answer.headers["Arhivar-Reason"]) == (503, "busy")
+    assert [each for each in pool.connections if not each.is_idle()] == []
+    await world.http.aclose()
 
 
 async def test_cifs_that_a_list_named_are_offered_and_not_mapped(
