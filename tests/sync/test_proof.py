@@ -18,7 +18,7 @@ from appliance.store import audit, engine, jobs, messages
 from appliance.store.files import MANIFEST, Archive
 from appliance.store.jobs import Job
 from appliance.store.messages import MessageState
-from appliance.store.months import GAPS
+from appliance.store.months import GAPS, NAMED
 from appliance.sync import tasks
 from appliance.sync.context import Context
 from appliance.sync.pdf.proof import render_proof
@@ -140,6 +140,21 @@ async def test_the_proof_says_the_numbers_and_nothing_of_what_is_not_approved(
     assert "4 din 6" in text(proofs(world))
     # The upload has no folder in this test, and its row promised one.
     assert {"kind": "no_file", "number": 1, "oldest": None} in said["gaps"]
+
+
+async def test_of_many_lost_messages_the_page_names_some_and_counts_the_others(
+    world: World, context: Context
+) -> None:
+    ids = [str(7300 + number) for number in range(NAMED + 20)]
+    for message in await messages.remember(world.alfa, [entry(each) for each in ids], NOW):
+        await messages.settle(message.uid, MessageState.EXPIRED, Sentence("x", "x"), NOW)
+
+    await made(world, context)
+
+    page = text(proofs(world))
+    named = sum(each in page for each in ids)
+    assert 0 < named < NAMED
+    assert f"și încă {len(ids) - named};" in page
 
 
 def text(folder: Path) -> str:

@@ -54,8 +54,11 @@ def _values(claims: Mapping[str, Any]) -> dict[str, Any]:
     kinds = {gap["kind"] for gap in gaps}
     name = format_date(date.fromisoformat(f"{month}-01"), "LLLL yyyy", locale="ro")
     minute = month_words.romanian_minute(at)
-    shown = lost if len(lost) + len(gaps) <= _ROOM else lost[: max(_ROOM - 1 - len(gaps), 0)]
-    more = len(lost) - len(shown)
+    # The claims name the first ones, and count all of them.
+    absent = max(sum(gap["number"] for gap in gaps if gap["kind"] in _STATES), len(lost))
+    room = _ROOM - len(gaps)
+    shown = lost if absent <= room else lost[: max(room - 1, 0)]
+    more = absent - len(shown)
     return {
         "month": name,
         "client": _clipped(client["name"]),
@@ -85,7 +88,7 @@ def _values(claims: Mapping[str, Any]) -> dict[str, Any]:
             }
             for each in shown
         ],
-        "more": f"și încă {more}; toate sunt pe pagina lunii" if more > 0 else "",
+        "more": f"și încă {grouped(more, 'ro')}; toate sunt în portal, la SPV" if more > 0 else "",
         "manifests": _manifests(manifests["number"]),
         "list_hash": _grouped_hash(manifests["sha256"]),
         "seq": grouped(claims["audit"]["seq"], "ro"),
