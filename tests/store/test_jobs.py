@@ -45,6 +45,14 @@ async def test_who_asks_with_more_urgency_moves_the_job_forward(store: engine.St
     ]
 
 
+async def test_of_two_who_ask_for_later_the_earlier_one_is_waited_for(store: engine.Store) -> None:
+    for delay in (60, 7200, 10, 3600):
+        await jobs.insert("list", "a", NOW, delay=delay)
+
+    assert await jobs.lease(10, NOW + timedelta(seconds=9), 60, ["list"]) == []
+    assert len(await jobs.lease(10, NOW + timedelta(seconds=10), 60, ["list"])) == 1
+
+
 async def test_a_leased_job_is_nobody_elses_until_the_lease_ends(store: engine.Store) -> None:
     await jobs.insert("list", "a", NOW)
     [job] = await jobs.lease(10, NOW, 60, ["list"])

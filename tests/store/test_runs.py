@@ -60,8 +60,10 @@ async def test_asking_again_while_messages_come_in_joins_the_run_and_lists_nothi
     await listed(world, "1", "2")
 
     again = await runs.begin(world.alfa, world.ids["ana"], LATER)
+    third = await runs.begin(world.alfa, world.ids["elena"], LATER)
 
     assert (again.uid, again.asked_by) == (first.uid, world.ids["ana"])
+    assert (third.uid, third.asked_by) == (first.uid, world.ids["ana"])
     assert await lists(world) == []
 
 
