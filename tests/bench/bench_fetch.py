@@ -359,8 +359,9 @@ def measure(
     if wanted("peer"):
         rate = peer(directory / "peer", simulator, size.of(PEER_CLIENTS))
     if rate and plain and drawn:
-        print(f"  ratio to anaf-sync       {size.messages / plain.filed * 60 / rate:8.1f} without "
-              f"PDFs, {size.messages / drawn.drawn * 60 / rate:.1f} with them")  # fmt: skip
+        without, with_ = (size.messages / s * 60 / rate for s in (plain.filed, drawn.drawn))
+        print(f"  ratio to anaf-sync       {without:8.1f} without PDFs, {with_:.1f} with them, "
+              "of which it makes none")  # fmt: skip
     if wanted("steps"):
         part = size.of(max(1, 500 * size.clients // size.messages))
         by_step = steps(directory / "steps", simulator, part)
