@@ -9,7 +9,7 @@ that broke the renderer twice is parked with its reason until `missing()` or
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -128,6 +128,23 @@ async def missing(at: datetime) -> AsyncIterator[Progress]:
 
 
 _DRAWN = "document.type IN ('invoice', 'credit_note')"
+
+
+async def parked(client_ids: Collection[int] | None) -> list[tuple[str, Sentence | None]]:
+    """Return the documents (of these clients, None: of all) that have no PDF, and why.
+
+    Only those that are set aside: what is asked for and not made yet is not among them.
+    """
+    rows = await fetch(
+        "SELECT job.object_uid, job.problem, document.client FROM job "
+        "JOIN document ON document.uid = job.object_uid "
+        "WHERE job.state = 'parked' AND job.kind = 'render' ORDER BY job.id"
+    )
+    return [
+        (row["object_uid"], Sentence.from_json(row["problem"]) if row["problem"] else None)
+        for row in rows
+        if client_ids is None or row["client"] in client_ids
+    ]
 
 
 async def _last_id() -> int:

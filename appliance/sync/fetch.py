@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
@@ -18,7 +18,7 @@ from appliance.config import Settings
 from appliance.core import cif as cifs
 from appliance.core.sentence import Sentence
 from appliance.core.times import BUCHAREST
-from appliance.store import clients, jobs, messages, outages, runs
+from appliance.store import clients, jobs, messages, outages, pdfs, runs
 from appliance.store.clients import ClientRow
 from appliance.store.engine import open_store
 from appliance.store.messages import MessageState
@@ -129,6 +129,12 @@ def _progress(watched: Sequence[Watched]) -> Iterator[Progress]:
     return (each.progress for each in watched)
 
 
+async def _held(at: datetime) -> datetime:
+    """Return before when nothing is tried: a host that is silent is asked one call at a time."""
+    found = [await outages.current(host) for host in outages.HOSTS]
+    return max((outage.next_try_at for outage in found if outage), default=at)
+
+
 async def _outage(at: datetime) -> str:
     for host in outages.HOSTS:
         outage = await outages.current(host)
@@ -144,18 +150,26 @@ async def _report(console: Console, watched: Sequence[Watched], stalled: bool) -
     at = datetime.now(UTC)
     states_of = {each.client.id: await messages.progress(each.client.id) for each in watched}
     _table(console, watched, states_of)
-    trouble = stalled
+    trouble, held = stalled, await _held(at)
     for each in watched:
-        trouble |= await _said_of(console, each, states_of[each.client.id], at)
-    parked = [job for job in await jobs.parked() if job.kind == "render"]
-    for job in parked:
-        _say(console, f"PDF of {job.object_uid}: {job.problem}")
+        trouble |= await _said_of(console, each, states_of[each.client.id], at, held)
+    trouble |= await say_parked(console, {each.client.id for each in watched})
     since = min((p.run.started_at for p in _progress(watched)), default=at)
     if missing := await runs.renders_waiting([each.client.id for each in watched], since):
         _say(console, f"{missing} documents have no PDF yet; sync makes them in their turn")
     if stalled:
         _say(console, "sync does not take the work; is `arhivar sync` running?")
-    return int(trouble or bool(parked))
+    return int(trouble)
+
+
+async def say_parked(console: Console, client_ids: Collection[int] | None) -> bool:
+    """Say of which documents (of these clients, None: of all) no PDF can be made; True if any."""
+    why: dict[tuple[str, str], list[str]] = defaultdict(list)
+    for uid, problem in await pdfs.parked(client_ids):
+        why["", str(problem or "")].append(uid)
+    for line in _told(console, "no PDF", why, noun="document"):
+        _say(console, line)
+    return bool(why)
 
 
 def _table(
@@ -193,7 +207,11 @@ def _table(
 
 
 async def _said_of(
-    console: Console, each: Watched, states: Mapping[MessageState, int], at: datetime
+    console: Console,
+    each: Watched,
+    states: Mapping[MessageState, int],
+    at: datetime,
+    held: datetime,
 ) -> bool:
     """Say what waits or ended badly at the client, each message with its reason; True if any."""
     client, progress = each.client, each.progress
@@ -203,12 +221,12 @@ async def _said_of(
         not_read = Sentence("Lista nu a fost citită încă.", "it has not been read yet")
         problem, again = progress.problem or problem or not_read, progress.next_attempt_at
     if problem is not None:
-        told.append(f"  list{_next(again, at)}: {problem}")
+        told.append(f"  list{_next(again, at, held)}: {problem}")
     if states[MessageState.QUEUED]:
         why: dict[tuple[str, str], list[str]] = defaultdict(list)
         for waiting in await messages.waiting(client.id, limit=100_000):
             reason = str(waiting.problem) if waiting.problem else "its turn has not come yet"
-            why[_next(waiting.next_attempt_at, at), reason].append(waiting.message.message_id)
+            why[_next(waiting.next_attempt_at, at, held), reason].append(waiting.message.message_id)
         told += _told(console, "queued", why)
     for state in _ENDED_BADLY:
         if states[state]:
@@ -222,7 +240,7 @@ async def _said_of(
 
 
 def _told(
-    console: Console, what: str, why: Mapping[tuple[str, str], Sequence[str]]
+    console: Console, what: str, why: Mapping[tuple[str, str], Sequence[str]], noun: str = "message"
 ) -> Iterator[str]:
     """Say each reason once, and of which messages: on a terminal the first ones, elsewhere all."""
     most = _SHOWN if console.is_terminal else sum(map(len, why.values()))
@@ -231,16 +249,17 @@ def _told(
             left = sum(map(len, list(why.values())[number:]))
             yield f"  {what}: {left} more, each for a reason of its own"
             return
-        of = f"message {ids[0]}" if len(ids) == 1 else f"{len(ids)} messages"
+        of = f"{noun} {ids[0]}" if len(ids) == 1 else f"{len(ids)} {noun}s"
         yield f"  {what}, {of}{again}: {reason}"
         if len(ids) > 1:
             more = f" and {len(ids) - most} more" if len(ids) > most else ""
             yield f"    {', '.join(ids[:most])}{more}"
 
 
-def _next(moment: datetime | None, at: datetime) -> str:
+def _next(moment: datetime | None, at: datetime, held: datetime) -> str:
     if moment is None:
         return ""
+    moment = max(moment, held)
     if moment <= at:
         return ", next attempt now"
     local, today = moment.astimezone(BUCHAREST), at.astimezone(BUCHAREST).date()

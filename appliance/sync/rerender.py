@@ -13,6 +13,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from appliance.config import Settings
 from appliance.store import clients, jobs, pdfs
 from appliance.store.engine import open_store
+from appliance.sync.fetch import say_parked
 
 POLL_SECONDS = 2.0
 _LOOKING = 0.05  # of the time goes into counting, at the most: of a million it takes 0.15 s
@@ -33,20 +34,19 @@ async def rerender(
     console = Console()
     async with open_store(settings):
         at = datetime.now(UTC)
-        if cif is not None:
-            steps = pdfs.everything((await clients.named(cif)).id, at)
+        client = await clients.named(cif) if cif is not None else None
+        if client is not None:
+            steps = pdfs.everything(client.id, at)
         else:
             steps = pdfs.everything(None, at) if everything else pdfs.missing(at)
         with _progress(console) as progress:
             asked = await _ask(progress, steps)
             stalled = await _watch(progress) if wait else False
         console.print(f"{asked} PDFs asked for")
-        parked = [job for job in await jobs.parked() if job.kind == "render"] if wait else []
-        for job in parked:
-            console.print(f"no PDF of {job.object_uid}: {job.problem}")
+        parked = wait and await say_parked(console, {client.id} if client else None)
         if stalled:
             console.print("sync does not take the work; is `arhivar sync` running?")
-        return int(stalled or bool(parked))
+        return int(stalled or parked)
 
 
 def _progress(console: Console) -> Progress:

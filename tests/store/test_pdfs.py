@@ -83,6 +83,18 @@ async def test_a_parked_pdf_says_why_and_is_not_asked_for_by_looking(world: Worl
     assert await jobs.waiting("render") == 0
 
 
+async def test_who_looks_at_one_client_is_told_of_its_own_parked_pdfs(world: World) -> None:
+    mine = await ask(world, 1)
+    await park(mine)
+    other = new_document(world.beta)
+    await documents.add(other, at=NOW)
+    await pdfs.ask(other.uid, NOW, NOW)
+    await park(other.uid)
+
+    assert await pdfs.parked([world.alfa]) == [(mine, PROBLEM)]
+    assert [uid for uid, _ in await pdfs.parked(None)] == [mine, other.uid]
+
+
 async def test_what_is_made_again_comes_after_everything_new(world: World) -> None:
     old = [await filed(world, age) for age in (30, 10)]
     assert await everything() == 2

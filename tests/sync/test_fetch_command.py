@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import itertools
+import json
 import re
+import sqlite3
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import httpx
 import pytest
 
 from appliance.simulator.companies import CLIENTS
+from appliance.sync import fetch
 from tests.support.simulator import Running, running_simulator
 from tests.support.sync import Installation
 
@@ -112,3 +117,32 @@ def test_a_run_goes_on_where_it_was_when_sync_comes_back(
     assert watching.wait(100) == 0
     assert installation.rows("SELECT uid FROM fetch_run ORDER BY id") == before
     assert not installation.count("message WHERE state = 'queued'")
+
+
+def test_what_is_due_while_anaf_is_silent_is_said_to_wait_for_its_next_call() -> None:
+    at = datetime(2026, 11, 24, 12, 0, tzinfo=UTC)
+    asked_again = at + timedelta(minutes=15)
+
+    assert fetch._next(at - timedelta(minutes=1), at, held=at) == ", next attempt now"
+    assert fetch._next(at - timedelta(minutes=1), at, held=asked_again) == ", next attempt 14:15"
+    assert fetch._next(at + timedelta(hours=1), at, held=asked_again) == ", next attempt 15:00"
+
+
+def test_many_documents_without_a_pdf_for_one_reason_are_told_in_two_lines(
+    installation: Installation,
+) -> None:
+    installation.start("sync")
+    assert installation.arhivar("fetch").returncode == 0
+    uids = installation.rows("SELECT object_uid FROM job WHERE kind = 'render' ORDER BY id")
+    why = json.dumps({"ro": "Nu se poate.", "en": "it cannot be made"})
+    with closing(sqlite3.connect(installation.settings.database_path)) as database, database:
+        database.execute(
+            "UPDATE job SET state = 'parked', problem = ? WHERE kind = 'render'", [why]
+        )
+
+    fetched = installation.arhivar("fetch")
+
+    assert fetched.returncode == 1
+    assert f"no PDF, {len(uids)} documents: it cannot be made\n" in fetched.stdout
+    assert fetched.stdout.count("it cannot be made") == 1
+    assert all(uid in fetched.stdout for (uid,) in uids)
