@@ -46,6 +46,7 @@ class Health:
     queues: Sequence[Queue]
     stopped: Sequence[str]  # of STOPPING, what is the case
     outages: Sequence[Outage]
+    oldest: Oldest | None  # of those that are not in the archive and can still be fetched
 
 
 @dataclass(frozen=True)
@@ -95,6 +96,7 @@ async def of_client(client_id: int, at: datetime) -> Health:
         queues=tuple(await _queues(client_id)),
         stopped=tuple((await _stopped(client_id)).get(uid, ())),
         outages=tuple(await outages_now()),
+        oldest=(await radar.oldest([client_id], at)).get(client_id),
     )
 
 

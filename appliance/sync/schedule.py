@@ -62,7 +62,7 @@ class Housekeeping:
         for work in (
             queue_due_lists(self._settings, at),
             runs.finish_due(at),
-            radar.watch(at),
+            _watch_radar(at),
             self._tidy(at),
         ):
             try:
@@ -108,6 +108,15 @@ class Housekeeping:
         for problem in problems:
             logger.error("check: %s: %s", problem.kind, problem.sentence)
         logger.info("check of part %d of 28: %d problems", part, len(problems))
+
+
+async def _watch_radar(at: datetime) -> None:
+    if raised := await radar.watch(at):
+        logger.error(
+            "not in the archive and near the end of their 60 days at ANAF: %d; "
+            "the portal's page /spv names clients, days and reasons",
+            raised,
+        )
 
 
 async def _in_own_process(work: Callable[[], list[Problem]]) -> list[Problem]:

@@ -146,6 +146,22 @@ async def test_every_sentence_of_a_list_that_was_strange_is_said(ends: Site) -> 
         assert "Lista din SPV a fost citită întreagă: azi, 12:00" in text
 
 
+@pytest.mark.parametrize(
+    ("age", "said"),
+    [(44, ""), (46, "mai sunt 13 zile"), (58, "mai este o zi")],
+)
+async def test_the_message_that_anaf_deletes_first_is_told_from_fourteen_days_on(
+    site: Site, age: int, said: str
+) -> None:
+    created = NOW - timedelta(days=age, hours=1)
+    await messages.remember(site.world.alfa, [entry("7000001", created_at=created)], NOW)
+
+    for name, told in (("ana", said), ("elena", said), ("corina", "")):
+        text = (await (await site.browser(name)).get(await place(site))).text
+        assert ("până când ANAF îl șterge" in text) == bool(told)
+        assert told in text
+
+
 async def test_what_is_due_during_an_outage_waits_for_the_next_question(site: Site) -> None:
     await messages.remember(site.world.alfa, [entry("7000007")], NOW)
     elena = await site.browser("elena")

@@ -24,7 +24,7 @@ from litestar.response import Stream
 from appliance.core import cif as cifs
 from appliance.core import spv
 from appliance.core.errors import BadInput, NotFound
-from appliance.core.month_words import grouped
+from appliance.core.month_words import days_sentence, grouped
 from appliance.core.roles import CLIENT_ROLES, FIRM_ROLES, Role, Viewer
 from appliance.core.sentence import Sentence
 from appliance.core.times import BUCHAREST
@@ -33,6 +33,7 @@ from appliance.store.clients import ClientRow
 from appliance.store.health import Health, Queue
 from appliance.store.listings import Listing
 from appliance.store.messages import Message, MessageState
+from appliance.store.radar import ALERT_DAYS, Oldest
 from appliance.store.runs import Progress
 from appliance.web import i18n
 from appliance.web.auth.guards import allow
@@ -260,7 +261,9 @@ def _live(seen: Health, visit: Visit, viewer: Viewer, client: ClientRow) -> dict
         "outcome": _outcome(run, sight, visit),
         "bar": _bar(run, sight, language),
         "listed": _listed(seen.listings, visit),
-        "notes": [] if sight is Sight.STATE else _notes(seen.listings, visit, sight),
+        "notes": []
+        if sight is Sight.STATE
+        else [*_expiring(seen.oldest, visit), *_notes(seen.listings, visit, sight)],
         "counts": [] if sight is Sight.STATE else _counts(seen, client, may_list, language),
         "queues": [] if sight is Sight.STATE else _queues(seen, visit, sight),
     }
@@ -325,6 +328,22 @@ def _listed(found: Sequence[Listing], visit: Visit) -> list[str]:
             text = f"{text} {translate(language, 'fetching.tried', when=when)}"
         lines.append(text if len(found) == 1 else f"CIF {listing.cif}: {text}")
     return lines or [translate(language, "fetching.listed.never")]
+
+
+def _expiring(oldest: Oldest | None, visit: Visit) -> list[dict[str, str]]:
+    """The message that ANAF deletes first, from the first of the radar's alerts on."""
+    few, _, fewest = ALERT_DAYS
+    if oldest is None or oldest.days_left > few:
+        return []
+    text = translate(
+        visit.language,
+        "months.radar",
+        since=i18n.day(oldest.created_at.astimezone(BUCHAREST).date(), visit.language),
+        days=days_sentence(oldest.days_left).in_language(visit.language),
+    )
+    return [
+        {"style": "bad" if oldest.days_left <= fewest else "warn", "icon": "clock", "text": text}
+    ]
 
 
 def _notes(found: Sequence[Listing], visit: Visit, sight: Sight) -> list[dict[str, str]]:
