@@ -73,11 +73,8 @@ class Renderers:
             if self._closing:
                 raise Closing
             await renderer.start()
-            made = await renderer.do(work, *arguments)
-            if renderer.resident() > MEMORY_KEPT:
-                renderer.end()
-            return made
-        except (BrokenProcessPool, TimeoutError, MemoryError) as error:
+            return await renderer.do(work, *arguments)
+        except (BrokenProcessPool, TimeoutError, MemoryError, SystemError) as error:
             renderer.end()
             if self._closing:
                 raise Closing from error
@@ -97,6 +94,9 @@ class Renderers:
                 raise Closing from None
             raise
         finally:
+            # A document that failed may leave as much behind as one that was made.
+            if renderer.resident() > MEMORY_KEPT:
+                renderer.end()
             self._free.put_nowait(renderer)
 
     def close(self) -> None:
@@ -185,15 +185,18 @@ _NO_ROOM_SENTENCE = Sentence(
 
 
 # What the document's page says after "no PDF can be made".
+_NO_MEMORY = Sentence(
+    "Documentul cere prea multă memorie. XML-ul este întreg, la locul lui.",
+    "it needs too much memory; the XML is whole and in its place",
+)
 _WHY_IT_DIED = {
     TimeoutError: Sentence(
         "Așezarea în pagină durează prea mult. XML-ul este întreg, la locul lui.",
         "its pages take too long to lay out; the XML is whole and in its place",
     ),
-    MemoryError: Sentence(
-        "Documentul cere prea multă memorie. XML-ul este întreg, la locul lui.",
-        "it needs too much memory; the XML is whole and in its place",
-    ),
+    MemoryError: _NO_MEMORY,
+    # "error return without exception set": C code that got no memory and does not say so.
+    SystemError: _NO_MEMORY,
     BrokenProcessPool: Sentence(
         "Procesul care face PDF-uri se oprește la acest document. XML-ul este întreg, la locul "
         "lui.",

@@ -51,6 +51,40 @@ async def test_a_disk_that_is_full_is_not_the_fault_of_the_document(renderers: R
     assert (await render(renderers)).startswith(b"%PDF")
 
 
+def without_memory_in_c() -> bytes:
+    raise SystemError("error return without exception set")
+
+
+def by_a_defect() -> bytes:
+    raise ZeroDivisionError
+
+
+async def test_c_code_that_got_no_memory_is_told_as_such_and_its_process_replaced(
+    renderers: Renderers,
+) -> None:
+    await render(renderers)
+    (pid,) = renderers.pids()
+
+    with pytest.raises(RendererDied, match="too much memory"):
+        await renderers._in_a_process(without_memory_in_c)
+
+    await eventually(lambda: gone(pid))
+    assert (await render(renderers)).startswith(b"%PDF")
+
+
+async def test_a_document_that_failed_leaves_no_process_behind_that_holds_too_much_memory(
+    renderers: Renderers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await render(renderers)
+    (pid,) = renderers.pids()
+    monkeypatch.setattr(rendering, "MEMORY_KEPT", 1024 * 1024)
+
+    with pytest.raises(ZeroDivisionError):
+        await renderers._in_a_process(by_a_defect)
+
+    await eventually(lambda: gone(pid))
+
+
 async def stopped_in_the_middle(renderers: Renderers) -> tuple[asyncio.Task[bytes], int]:
     """Begin a rendering in a process that stands still, and return both."""
     await render(renderers)
