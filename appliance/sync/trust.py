@@ -58,6 +58,6 @@ def _what_it_signed(use: Use | None) -> str:
     if use is None:
         return "signed      no document here"
     return (
-        f"signed      {use.number} documents, the first received {use.first_at:%Y-%m-%d}, "
-        f"the last {use.last_at:%Y-%m-%d}"
+        f"signed      {use.number} document{'s' * (use.number != 1)}, "
+        f"the first received {use.first_at:%Y-%m-%d}, the last {use.last_at:%Y-%m-%d}"
     )

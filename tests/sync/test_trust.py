@@ -47,7 +47,7 @@ async def test_the_list_names_what_is_trusted_and_what_is_only_seen(
     assert signer().pinned.fingerprint not in trusted
     assert signer().pinned.fingerprint in seen
     assert signer().pinned.subject in seen
-    assert "1 documents" in seen
+    assert "1 document," in seen
 
 
 async def test_an_added_certificate_is_listed_and_says_what_is_judged_again(
