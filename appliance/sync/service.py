@@ -289,9 +289,11 @@ class Lane:
             self._enqueue(job.id, priority=job.priority)
 
     async def _run(self, job_id: int) -> None:
-        if self._closing or job_id in self.running:
+        if self._closing:
             return
         self.fed.pop(job_id, None)
+        if job_id in self.running:
+            return  # its lease ran out and was ours again: what runs goes on
         task = asyncio.current_task()
         assert task is not None
         self.running[job_id] = task

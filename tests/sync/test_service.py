@@ -399,16 +399,18 @@ async def test_what_waits_behind_long_work_is_given_back_and_counts_as_no_attemp
 ) -> None:
     class Lane(service.Lane):
         def __init__(self, fed: dict[int, float]) -> None:
-            self.fed, self.running = fed, {}
+            self.fed, self.running, self._closing = fed, {}, False
             self._consumer = Consumer(MemoryHuey())
 
     at, now = datetime.now(UTC), time.monotonic()
-    for name in ("young", "old", "lost"):
+    for name in ("young", "old", "lost", "runs"):
         await jobs.insert("render", name, at)
-    leased = {job.object_uid: job.id for job in await jobs.lease(3, at, 30, ["render"])}
+    leased = {job.object_uid: job.id for job in await jobs.lease(4, at, 30, ["render"])}
     # A lease that ran out may be held by another process by now.
-    waited = {"young": 1, "old": 20, "lost": 31}
+    waited = {"young": 1, "old": 20, "lost": 31, "runs": 20}
     lane = Lane({leased[name]: now - seconds for name, seconds in waited.items()})
+    lane.running[leased["runs"]] = asyncio.create_task(asyncio.sleep(0))
+    await lane._run(leased["runs"])
 
     await service._keep([lane], service._Clock(), at)
 
@@ -417,6 +419,7 @@ async def test_what_waits_behind_long_work_is_given_back_and_counts_as_no_attemp
         "young": ("leased", 1),
         "old": ("queued", 0),
         "lost": ("leased", 1),
+        "runs": ("leased", 1),
     }
     assert list(lane.fed) == [leased["young"]]
 
