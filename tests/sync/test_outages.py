@@ -201,6 +201,20 @@ async def test_a_number_that_is_not_linked_does_not_stop_the_clients_other_one(d
     assert (await messages.progress())[MessageState.QUEUED] == 0
 
 
+async def test_of_a_client_with_two_numbers_each_message_of_the_unlinked_one_waits_by_itself(
+    desk: Desk,
+) -> None:
+    await clients.add_identifier(desk.world.alfa, "14399840", datetime.now(UTC))
+    await offered(desk, refusal(403, "unmapped"), times=9)
+
+    ended = await desk.run("message")
+
+    assert sorted(desk.vault.downloads) == sorted(MANY)
+    soonest = datetime.now(UTC) + timedelta(minutes=30)
+    assert {job.state for job in ended} == {"queued"}
+    assert min(job.next_attempt_at for job in ended) > soonest
+
+
 async def test_anafs_minute_is_waited_out_within_the_call(desk: Desk) -> None:
     desk.vault.offer("7001", package())
     status, body, headers = refusal(429, "rate", 1)
