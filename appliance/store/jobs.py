@@ -432,6 +432,20 @@ async def moving(kinds: Iterable[str], at: datetime) -> bool:
     return bool(at_work) or await _any_due(wanted, at)
 
 
+async def at_work(kinds: Iterable[str], at: datetime) -> bool:
+    """Tell whether a process that lives holds such a job, however long it takes over it.
+
+    Leases are short and extended all the time; one that is over was a dead process's.
+    """
+    return bool(
+        await fetch(
+            "SELECT 1 FROM job INDEXED BY job_leased WHERE state = 'leased' AND lease_until > ? "
+            "AND kind IN (SELECT value FROM json_each(?)) LIMIT 1",
+            [to_text(at), json.dumps(list(kinds))],
+        )
+    )
+
+
 async def parked() -> list[Job]:
     """Return the jobs that wait for a person, the oldest first."""
     rows = await fetch("SELECT * FROM job WHERE state = 'parked' ORDER BY id")

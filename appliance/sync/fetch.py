@@ -120,7 +120,7 @@ async def _watch(console: Console, watched: Sequence[Watched]) -> bool:
             unmoved = time.monotonic() - moved
             if unmoved >= SHORT_WAIT_SECONDS and (down or not await jobs.moving(_KINDS, at)):
                 return False
-            if unmoved >= PATIENCE_SECONDS:
+            if unmoved >= PATIENCE_SECONDS and not await jobs.at_work(_KINDS, at):
                 return True
             await asyncio.sleep(max(POLL_SECONDS, (time.monotonic() - began) / _LOOKING))
 

@@ -78,7 +78,7 @@ async def _watch(progress: Progress) -> bool:
         most = max(most, left)
         still = still + pause if left == before else 0.0
         pause = max(POLL_SECONDS, (time.monotonic() - began) / _LOOKING)
-        if still >= PATIENCE_SECONDS:
+        if still >= PATIENCE_SECONDS and not await jobs.at_work(["render"], datetime.now(UTC)):
             return True
     progress.update(bar, completed=most, total=most or None)
     return False

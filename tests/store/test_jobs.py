@@ -114,6 +114,21 @@ async def test_a_job_that_was_never_begun_loses_no_attempt(store: engine.Store) 
     assert again.attempts == 1
 
 
+async def test_only_a_lease_that_is_not_over_says_that_somebody_is_at_work(
+    store: engine.Store,
+) -> None:
+    await jobs.insert("render", "a", NOW)
+    assert not await jobs.at_work(["render"], NOW)
+
+    [job] = await jobs.lease(1, NOW, 60, ["render"])
+
+    assert await jobs.at_work(["render"], NOW + timedelta(seconds=59))
+    assert not await jobs.at_work(["list"], NOW)
+    assert not await jobs.at_work(["render"], NOW + timedelta(seconds=60))
+    await jobs.extend(job.id, NOW + timedelta(seconds=50), 60)
+    assert await jobs.at_work(["render"], NOW + timedelta(seconds=100))
+
+
 async def test_a_parked_job_waits_for_a_person_and_can_be_asked_for_anew(
     store: engine.Store,
 ) -> None:
