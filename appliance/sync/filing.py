@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 
 from appliance.core import anaf_zip
@@ -28,7 +28,8 @@ async def file_message(job: Job, context: Context, at: datetime) -> None:
     spool = context.settings.spool_dir
     if message.state is MessageState.QUEUED:
         data = await _zip_of(message, context)
-        await _file(message, data, context, at)
+        # The download may have waited a minute for ANAF; what is filed is dated when it is.
+        await _file(message, data, context, datetime.now(UTC))
     if await documents.kept_elsewhere(message.uid):
         # An import brought the same while this one's folder was on its way.
         month = documents.archive_month(message.listed_at)

@@ -71,7 +71,7 @@ def in_test_time(clock: Clock, seed: int = 7) -> Iterator[None]:
     inline = SimpleNamespace(**{**vars(asyncio), "sleep": sleep, "to_thread": in_this_thread})
     drawn = random.Random(seed)
     with pytest.MonkeyPatch.context() as patch:
-        for module in (tasks, listing):
+        for module in (tasks, listing, filing):
             patch.setattr(module, "datetime", Now)
         for module in (spv, filing, ingest, schedule):
             patch.setattr(module, "asyncio", inline)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
 import socket
+import sqlite3
 import subprocess
 import sys
 import time
@@ -199,6 +201,17 @@ class Demo:
         return [line.rstrip("/") for line in listed.stdout.splitlines()]
 
     def settled(self, seconds: float = 120) -> None:
-        """Wait until nothing is queued and every PDF is made: `arhivar fetch` says so."""
+        """Wait until nothing is queued, as `arhivar fetch` says, and every PDF is made.
+
+        `arhivar fetch` waits for the PDFs of what it fetched, not for earlier ones.
+        """
         done = self.arhivar("fetch", seconds=seconds)
         assert done.returncode == 0, done.stdout + done.stderr
+        until("every PDF is made", lambda: not self._renders(), seconds)
+
+    def _renders(self) -> int:
+        with contextlib.closing(sqlite3.connect(self.data / "arhivar.db")) as connection:
+            (count,) = connection.execute(
+                "SELECT COUNT(*) FROM job WHERE kind = 'render' AND state IN ('queued', 'leased')"
+            ).fetchone()
+        return int(count)
