@@ -153,8 +153,11 @@ def _json_answer(status: int, body: bytes) -> dict[str, Any]:
     """Return the JSON object of an answer, or raise for everything that carries none."""
     answer = _object(body)
     inner = _number(answer.get("status"), status) if answer is not None else status
-    if 401 in (status, inner):
+    if status == 401:
         raise SpvFault(FaultKind.TOKEN, _said(body))
+    if inner == 401:
+        # ANAF was seen to say so under 200, for a moment: no token is to blame.
+        raise SpvFault(FaultKind.TRANSIENT, _said(body), why=spv_faults.REFUSED_ONCE)
     if status == 403 and not _is_page(body):
         # A right that lacks for one CIF comes as `eroare` under 200: this is the whole service.
         raise SpvFault(FaultKind.TOKEN, _said(body), why=spv_faults.NO_SERVICE)
@@ -239,9 +242,9 @@ def _server_time(text: str) -> datetime | None:
 def _said(body: bytes) -> str:
     answer = _object(body)
     if answer is not None:
-        text = _text(answer.get("eroare")) or _text(answer.get("message"))
-        if text:
-            return _shorten(text)
+        for name in ("eroare", "message", "error"):
+            if text := _text(answer.get(name)):
+                return _shorten(text)
     return _excerpt(body)
 
 

@@ -107,6 +107,10 @@ BROKEN = (
     "Răspunsul ANAF a venit incomplet sau stricat; încercăm din nou singuri.",
     "ANAF's answer came cut off or broken; it is tried again by itself",
 )
+REFUSED_ONCE = (
+    "ANAF a refuzat de data aceasta autorizarea; încercăm din nou singuri.",
+    "ANAF refused the authorisation this time; it is tried again by itself",
+)
 STRANGE = (
     "ANAF a răspuns cu ceva ce nu cunoaștem; încercăm din nou singuri.",
     "ANAF answered something that we do not know; it is tried again by itself",

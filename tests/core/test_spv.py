@@ -306,7 +306,7 @@ HTML = (
         (502, b"<html>Bad Gateway</html>", FaultKind.TRANSIENT),
         (503, error("Nu aveti drept in SPV pentru CIF=8"), FaultKind.TRANSIENT),
         (401, b"", FaultKind.TOKEN),
-        (200, b'{"timestamp":1,"status":401,"error":"Unauthorized"}', FaultKind.TOKEN),
+        (200, b'{"timestamp":1,"status":401,"error":"Unauthorized"}', FaultKind.TRANSIENT),
         (403, b"<html>Forbidden</html>", FaultKind.TRANSIENT),
         (403, b'{"message":"Forbidden"}', FaultKind.TOKEN),
         (403, b"", FaultKind.TOKEN),
