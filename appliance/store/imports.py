@@ -12,7 +12,7 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import StrEnum
 
 from appliance.core.earlier import About, shown
@@ -29,6 +29,7 @@ from appliance.store.records import facts_of
 
 # Behind everything that ANAF may take away again.
 PRIORITY = -10
+ABANDONED = timedelta(days=1)
 _ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"
 _TIME_LENGTH = 10  # of a uid: its moment
 _NO_ABOUT = About()
@@ -193,6 +194,22 @@ async def handed_in(run: Run, at: datetime, *, ignored: int = 0) -> None:
             [to_text(at), ignored, run.id],
         )
         await _finish(run.id, at)
+
+
+async def end_abandoned(at: datetime) -> int:
+    """End the runs of a day ago whose hand-in was killed; return how many.
+
+    What they handed in is filed all the same, and the import may be repeated.
+    """
+    async with joined():
+        abandoned = await execute(
+            "UPDATE import_run SET handed_in_at = ? WHERE handed_in_at IS NULL "
+            "AND finished_at IS NULL AND created_at < ? RETURNING id",
+            [to_text(at), to_text(at - ABANDONED)],
+        )
+        for row in abandoned:
+            await _finish(row["id"], at)
+    return len(abandoned)
 
 
 async def ignore(run_id: int, number: int) -> None:

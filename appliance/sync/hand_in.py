@@ -25,7 +25,7 @@ from appliance.core.earlier import ABOUT_LIMIT, About, Part, group, read_about
 from appliance.core.errors import BadInput, NotFound
 from appliance.core.roles import Status
 from appliance.core.sentence import Sentence
-from appliance.store import clients, imports
+from appliance.store import clients, imports, jobs
 from appliance.store.engine import open_store
 from appliance.store.ids import new_uid
 from appliance.store.imports import ItemState, NewItem, Run
@@ -161,7 +161,7 @@ async def _watch(console: Console, run: Run) -> bool:
             if now.finished_at is not None:
                 return False
             still = 0.0 if now.counts != before else still + POLL_SECONDS
-            if still >= PATIENCE_SECONDS:
+            if still >= PATIENCE_SECONDS and not await jobs.at_work(["import"], datetime.now(UTC)):
                 return True
             before = now.counts
             await asyncio.sleep(POLL_SECONDS)
@@ -184,7 +184,7 @@ async def _report(console: Console, run: Run, stalled: bool, language: str) -> i
     for line in told:
         assert line.problem is not None
         # File names are not ours: shown as they are, without markup.
-        console.print(Text(f"{line.name}: {line.problem.in_language(language)}"))
+        console.print(Text(f"{line.name}: {line.problem.in_language(language)}"), soft_wrap=True)
     if counts[ItemState.REFUSED] > _LINES_SHOWN:
         console.print(f"… and {counts[ItemState.REFUSED] - _LINES_SHOWN} more")
     if stalled:

@@ -21,6 +21,7 @@ from appliance.store import (
     certificates,
     decisions,
     fetching,
+    imports,
     jobs,
     radar,
     runs,
@@ -80,6 +81,8 @@ class Housekeeping:
         await certificates.queue_reverify(self._pinned, at)
         await throttle.sweep(at)
         await sessions.delete_seen_before(at - SESSIONS_KEPT)
+        if abandoned := await imports.end_abandoned(at):
+            logger.info("%d imports ended, whose hand-in was cut off a day ago", abandoned)
         # It looks at every folder's name, which takes a while in a large archive.
         for path in await asyncio.to_thread(self._archive.sweep, at):
             logger.info("removed %s, left by an interrupted write", path.name)

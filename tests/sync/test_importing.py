@@ -10,7 +10,7 @@ import json
 import os
 import zipfile
 from concurrent.futures import ProcessPoolExecutor
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from multiprocessing import get_context
 from pathlib import Path
@@ -559,6 +559,17 @@ async def test_a_file_that_was_handed_in_without_its_row_is_swept_a_day_later(
     await handed(desk, folder)
 
     assert left(desk) == []
+
+
+async def test_an_import_whose_command_was_killed_ends_a_day_later(desk: Desk) -> None:
+    killed = await imports.begin("x", Status.PENDING, NOW - imports.ABANDONED)
+    under_way = await imports.begin("y", Status.PENDING, NOW)
+
+    assert await imports.end_abandoned(NOW + timedelta(seconds=1)) == 1
+    assert await imports.end_abandoned(NOW + timedelta(seconds=1)) == 0
+
+    assert (await imports.by_id(killed.id)).finished_at == NOW + timedelta(seconds=1)
+    assert (await imports.by_id(under_way.id)).finished_at is None
 
 
 async def test_two_that_bring_the_same_invoice_at_once_store_it_once(
