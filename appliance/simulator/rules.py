@@ -142,6 +142,8 @@ def script(sources: Iterable[str]) -> list[dict[str, Any]]:
             if Path(source).is_file():
                 read = json.loads(Path(source).read_text(encoding="utf-8"))
                 rules += [dict(wanted) for wanted in read]
+            elif "=" not in source:
+                raise ValueError("no file has this name")
             else:
                 pairs = [part.partition("=") for part in source.split(",")]
                 rules.append({key.strip(): value.strip() for key, _, value in pairs})

@@ -363,6 +363,8 @@ def test_a_script_is_a_file_or_a_rule(tmp_path: Path) -> None:
     path.write_text("[3]")
     with pytest.raises(BadInput):
         rules.script([str(path)])
+    with pytest.raises(BadInput, match="no file has this name"):
+        rules.script(["missing.json"])
 
 
 def test_the_command_explains_every_kind_and_every_condition() -> None:
