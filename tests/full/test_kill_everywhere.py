@@ -1,9 +1,9 @@
 """sync is killed, or its disk fails, at every durable step; then it puts itself right.
 
 A run fetches everything that a small SPV lists (invoices, ANAF's error, a buyer's
-message, a broken zip, one of another client) and an import, with PDFs. Fsyncs and
-changes of names are struck one after the other until there is none left; of
-SQLite's writes and of the bytes of files a sample, or every one with
+message, a broken zip, one of another client) and an import, with PDFs. At every fsync and
+every change of a name it is killed, one after the other until there is none
+left; of the other faults some are a sample, or every one with
 ARHIVAR_ALL_FAULTS=1. The clock that leases and retries wait for is moved; how
 long it takes by a real clock is in test_interrupted.py.
 """
@@ -67,20 +67,20 @@ PLAN: list[tuple[str, str, int | None]] = [
     ("signal=SIGKILL", "unlink", None),
     ("signal=SIGKILL", "mkdir", None),
     ("signal=SIGKILL", "ftruncate", None),
-    ("signal=SIGKILL", "pwrite64", 24),
+    ("signal=SIGKILL", "pwrite64", 12),
     ("signal=SIGKILL", "write", 12),
     ("error=ENOSPC", "fsync", 24),
     ("error=ENOSPC", "rename", None),
     ("error=ENOSPC", "link", None),
     ("error=ENOSPC", "mkdir", 8),
     ("error=ENOSPC", "write", 24),
-    ("error=ENOSPC", "pwrite64", 24),
-    ("error=EIO", "fsync", None),
+    ("error=ENOSPC", "pwrite64", 12),
+    ("error=EIO", "fsync", 24),
     ("error=EIO", "fdatasync", 24),
     ("error=EIO", "rename", None),
     ("error=EIO", "unlink", 12),
     ("error=EIO", "ftruncate", None),
-    ("error=EIO", "pwrite64", 16),
+    ("error=EIO", "pwrite64", 8),
 ]
 
 
