@@ -175,18 +175,36 @@ def _doubt(cif: str, listing: Listing, counts: Counts, expected: int) -> Sentenc
 
 
 def _clock(listing: Listing) -> Sentence | None:
+    if listing.refused is not None:
+        least = listing.refused.total_seconds() / 60
+        return Sentence(
+            f"Ceasul serverului pare cu peste {_minutes_ro(least)} în urma ceasului ANAF, așa că "
+            "mesajele noi ajung mai târziu; verifică sincronizarea orei.",
+            f"the clock of this server seems more than {_minutes_en(least)} behind ANAF's, so new "
+            "messages come later; check the time synchronisation",
+        )
     if listing.skew is None or abs(listing.skew) < _SKEW_TOLD:
         return None
-    minutes = max(1, round(abs(listing.skew).total_seconds() / 60))
+    minutes = abs(listing.skew).total_seconds() / 60
     ahead = listing.skew > timedelta(0)
-    unit = "minut" if minutes == 1 else "minute" if 0 < minutes % 100 < 20 else "de minute"
     return Sentence(
-        f"Ceasul serverului este cu {minutes} {unit} {'înaintea' if ahead else 'în urma'} ceasului "
-        "ANAF. Lista s-a citit după ora ANAF; verifică sincronizarea orei.",
-        f"the clock of this server is {minutes} minute{'s' * (minutes != 1)} "
+        f"Ceasul serverului este cu {_minutes_ro(minutes)} {'înaintea' if ahead else 'în urma'} "
+        "ceasului ANAF. Lista s-a citit după ora ANAF; verifică sincronizarea orei.",
+        f"the clock of this server is {_minutes_en(minutes)} "
         f"{'ahead of' if ahead else 'behind'} ANAF's; the list was read by ANAF's time, check the "
         "time synchronisation",
     )
+
+
+def _minutes_ro(minutes: float) -> str:
+    number = max(1, round(minutes))
+    unit = "minut" if number == 1 else "minute" if 0 < number % 100 < 20 else "de minute"
+    return f"{number} {unit}"
+
+
+def _minutes_en(minutes: float) -> str:
+    number = max(1, round(minutes))
+    return f"{number} minute{'s' * (number != 1)}"
 
 
 def _ro(number: int) -> str:

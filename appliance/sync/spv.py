@@ -64,7 +64,8 @@ class Listing:
     """What ANAF lists for one CIF from `start` to `end`, and which CIFs the holder reaches.
 
     `whole` says that it is everything ANAF announced. `skew` is how far our
-    clock is ahead of ANAF's, when that had to be found out.
+    clock is ahead of ANAF's, when that had to be found out; `refused` the widest
+    margin that ANAF refused without telling its time, so our clock is behind by more.
     """
 
     entries: tuple[spv.ListEntry, ...]
@@ -75,6 +76,7 @@ class Listing:
     announced: int
     whole: bool
     skew: timedelta | None = None
+    refused: timedelta | None = None
 
 
 class SpvClient:
@@ -106,17 +108,20 @@ class SpvClient:
         """
         now, margins = at, list(_MARGINS)
         skew: timedelta | None = None
+        refused: timedelta | None = None
         while True:
             start_margin, end_margin = margins.pop(0)
             start, end = _oldest(now) + start_margin, now - end_margin
             try:
-                return replace(await self._read(cif, start, end), skew=skew)
+                return replace(await self._read(cif, start, end), skew=skew, refused=refused)
             except spv.SpvFault as fault:
                 if fault.kind is not spv.FaultKind.CLOCK or not margins:
                     raise
                 if fault.server_time is not None and skew is None:
                     now, skew = fault.server_time, at - fault.server_time
-                    margins = list(_MARGINS)
+                    margins, refused = list(_MARGINS), None
+                else:
+                    refused = start_margin
 
     async def _read(self, cif: str, start: datetime, end: datetime) -> Listing:
         pages = _Pages()

@@ -20,6 +20,7 @@ from appliance.store.files import Archive
 from appliance.store.messages import MessageState
 from appliance.sync import spv, tasks
 from appliance.sync.context import Context
+from appliance.sync.listing import _clock
 from appliance.sync.rendering import Renderers
 from appliance.sync.spv import Listing, SpvClient
 from tests.support.simulator import Running, running_simulator
@@ -175,7 +176,7 @@ async def test_a_clock_that_is_a_little_off_is_nobodys_concern(
 
     listing = await listed(installation, at)
 
-    assert listing.skew is None
+    assert listing.skew is listing.refused is None
     assert ids(listing) == all_within(simulator, listing.start, listing.end)
 
 
@@ -189,14 +190,18 @@ async def test_a_clock_that_is_ahead_is_set_right_by_what_anaf_says(
     listing = await listed(installation, now + minutes * MINUTE)
 
     assert listing.skew is not None
+    assert listing.refused is None
     assert abs(listing.skew - minutes * MINUTE) < timedelta(seconds=30)
     assert newest.id in ids(listing)
     assert ids(listing) == all_within(simulator, listing.start, listing.end)
 
 
-@pytest.mark.parametrize("minutes", [10, 60, 23 * 60])
-async def test_a_clock_that_is_behind_reads_all_but_the_oldest_day(
-    installation: Installation, simulator: Running, minutes: int
+@pytest.mark.parametrize(
+    ("minutes", "told"),
+    [(10, "peste 5 minute în urma"), (60, "peste 5 minute"), (23 * 60, "peste 65 de minute")],
+)
+async def test_a_clock_that_is_behind_reads_all_but_the_oldest_day_and_says_so(
+    installation: Installation, simulator: Running, minutes: int, told: str
 ) -> None:
     now = simulator.simulator.state.now()
 
@@ -204,6 +209,9 @@ async def test_a_clock_that_is_behind_reads_all_but_the_oldest_day(
 
     assert listing.start <= now - DAYS + timedelta(days=1)
     assert ids(listing) == all_within(simulator, listing.start, listing.end)
+    problem = _clock(listing)
+    assert problem is not None
+    assert told in problem.ro
 
 
 async def test_a_clock_that_is_days_behind_is_told(installation: Installation) -> None:
