@@ -756,7 +756,7 @@ def test_a_right_can_be_taken_away(client: httpx.Client) -> None:
         ("empty", spv.FaultKind.TRANSIENT),
         ("too_many", spv.FaultKind.TRANSIENT),
         ("technical", spv.FaultKind.TRANSIENT),
-        ("unauthorized", spv.FaultKind.TOKEN),
+        ("unauthorized", spv.FaultKind.TRANSIENT),
         ("extra_brace", spv.FaultKind.QUOTA_MESSAGE),
         ("expired_text", spv.FaultKind.EXPIRED),
     ],
