@@ -23,6 +23,7 @@ from __future__ import annotations
 import json
 import re
 import sqlite3
+import threading
 from collections.abc import Iterable, Iterator
 from contextlib import closing
 from datetime import UTC, date, datetime, time, timedelta
@@ -36,6 +37,9 @@ from appliance.store import audit
 from appliance.store.files import DECISIONS, Archive
 
 Line = dict[str, Any]
+
+# A shutdown must not write all over again the years that a clock ahead has just brought.
+_WRITING = threading.Lock()
 
 _TYPES = ("client", "message", "document", "event", "notice", "closed_period", "audit", "restart")
 
@@ -133,14 +137,16 @@ def write_due(settings: Settings, at: datetime) -> list[Path]:
     """Write today's file and those of the days since the last one, which may be incomplete.
 
     For the night and for shutdown. A machine that was off for a week leaves
-    no day out: without any file it begins with the day of the first event.
+    no day out: without any file it begins with the day of the first event. Who
+    calls while another thread writes goes on where that one ended.
     """
     today = at.astimezone(BUCHAREST).date()
-    day = min(_last_day(settings.archive_dir) or _first_day(settings) or today, today)
     written = []
-    while day <= today:
-        written.append(write_day(settings, day))
-        day += timedelta(days=1)
+    with _WRITING:
+        day = min(_last_day(settings.archive_dir) or _first_day(settings) or today, today)
+        while day <= today:
+            written.append(write_day(settings, day))
+            day += timedelta(days=1)
     return written
 
 
