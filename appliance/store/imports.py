@@ -291,7 +291,7 @@ async def known_uids(uids: Sequence[str]) -> frozenset[str]:
     return frozenset(row["uid"] for row in rows)
 
 
-async def queued_uids(uids: Sequence[str]) -> frozenset[str]:
+async def queued_among(uids: Sequence[str]) -> frozenset[str]:
     """Return which of these items are still to be filed."""
     rows = await fetch(
         "SELECT uid FROM import_item WHERE state = 'queued' "

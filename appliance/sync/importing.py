@@ -111,7 +111,7 @@ async def file_import(job: Job, context: Context, at: datetime) -> None:
     after = await imports.by_id(run.id)
     if after.finished_at is not None:
         left = spool.left_behind(at)
-        spool.sweep(at, await imports.queued_uids(left))
+        spool.sweep(at, await imports.queued_among(left))
 
 
 async def _withdraw(item: Item, run: Run, context: Context) -> None:
