@@ -25,11 +25,6 @@ API = "/prod/FCTEL/rest"
 
 
 @pytest.fixture
-def clock() -> Clock:
-    return Clock()
-
-
-@pytest.fixture
 def spv_server(clock: Clock) -> Iterator[Running]:
     limits = Limits(page_size=10, calls_per_minute=0, downloads_per_message=0)
     with running_simulator(invoices=60, clock=clock, limits=limits) as running:
