@@ -8,7 +8,7 @@ from collections.abc import Callable
 from datetime import datetime
 from functools import cache
 
-from appliance.simulator import generator
+from appliance.simulator import attachments
 from appliance.simulator.signing import Signer, zipped
 
 Spoil = Callable[[bytes, Signer], bytes]
@@ -62,7 +62,7 @@ def only_signature(body: bytes, signer: Signer) -> bytes:
 def with_pdf(body: bytes, signer: Signer) -> bytes:
     members = _members(body)
     name = next(name for name, _ in members if not _is_signature(name)).replace(".xml", ".pdf")
-    return _packed((*members, (name, generator.pdf("Factura", ["adaugat de simulator"]))))
+    return _packed((*members, (name, attachments.pdf("Factura", ["adaugat de simulator"]))))
 
 
 def other_names(body: bytes, signer: Signer) -> bytes:

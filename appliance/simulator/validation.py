@@ -9,7 +9,7 @@ import re
 from uuid import uuid4
 
 from appliance.core import certificates, signature
-from appliance.simulator import generator
+from appliance.simulator import attachments
 from appliance.simulator.http import Request, Response, json_answer
 from appliance.simulator.state import State, validate
 from appliance.simulator.uploads import structure_error
@@ -55,7 +55,7 @@ def convert(state: State, parts: list[str], request: Request) -> Response:
         f"Total de plata: {invoice.payable_amount} {invoice.currency}",
         "PDF al simulatorului, fara valoare fiscala",
     ]
-    document = generator.pdf(f"Factura {invoice.number}", lines)
+    document = attachments.pdf(f"Factura {invoice.number}", lines)
     return Response(200, document, "application/pdf")
 
 

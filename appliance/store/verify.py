@@ -15,7 +15,6 @@ import stat
 import zlib
 from collections.abc import Iterable, Iterator
 from contextlib import closing
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from itertools import groupby
 from pathlib import Path
@@ -26,6 +25,7 @@ from appliance.core.roles import Kind, Status
 from appliance.core.sentence import Sentence
 from appliance.core.times import to_text
 from appliance.store import audit, decisions
+from appliance.store.check_problems import Problem, problem
 from appliance.store.files import DERIVED, MANIFEST, QUARANTINE, TEMPORARY, Archive, Folder
 
 PARTS = 28
@@ -35,150 +35,6 @@ LEASE_GRACE = timedelta(minutes=15)
 _CHUNK = 500
 
 _SETTLED = ("expired", "not_allowed", "quarantined")
-
-
-@dataclass(frozen=True, order=True)
-class Problem:
-    """One thing that is not as it must be: what kind, of which object, in a sentence."""
-
-    kind: str
-    object: str
-    sentence: Sentence
-
-
-# kind: (what is wrong, what to do), with {o} for the object and {d} for the detail.
-_SENTENCES: dict[str, tuple[str, str]] = {
-    "missing_folder": (
-        "Dosarul {o} lipsește din arhivă. Restaurează-l din copia de siguranță.",
-        "the folder {o} is missing from the archive; restore it from a backup",
-    ),
-    "missing_file": (
-        "Fișierul {o} lipsește din arhivă. Restaurează-l din copia de siguranță.",
-        "the file {o} is missing from the archive; restore it from a backup",
-    ),
-    "wrong_size": (
-        "Fișierul {o} are altă mărime decât la primire ({d}). Restaurează-l din copia de "
-        "siguranță.",
-        "the file {o} has another size than when it came ({d}); restore it from a backup",
-    ),
-    "wrong_bytes": (
-        "Fișierul {o} are alt conținut decât la primire. Restaurează-l din copia de siguranță.",
-        "the file {o} has other content than when it came; restore it from a backup",
-    ),
-    "unreadable_file": (
-        "Fișierul {o} nu poate fi citit ({d}). Verifică discul și drepturile.",
-        "the file {o} cannot be read ({d}); check the disk and the permissions",
-    ),
-    "extra_file": (
-        "Fișierul {o} nu aparține niciunui document. Mută-l din arhivă.",
-        "the file {o} belongs to no document; move it out of the archive",
-    ),
-    "extra_folder": (
-        "Dosarul {o} nu are document în baza de date. Rulează „arhivar reindex”.",
-        "the folder {o} has no document in the database; run `arhivar reindex`",
-    ),
-    "stray": (
-        "{o} nu are ce căuta în arhivă. Mută-l în altă parte.",
-        "{o} does not belong in the archive; move it elsewhere",
-    ),
-    "old_temporary": (
-        "{o} a rămas de la o scriere întreruptă. Serviciul sync îl șterge la pornire.",
-        "{o} was left by an interrupted write; the sync service removes it when it starts",
-    ),
-    "manifest": (
-        "Manifestul {o} nu corespunde documentului ({d}). Restaurează dosarul din copia de "
-        "siguranță.",
-        "the manifest {o} does not agree with the document ({d}); restore the folder from a backup",
-    ),
-    "message_forgotten": (
-        "Mesajul {o} așteaptă, dar nimeni nu lucrează la el. Rulează „arhivar fetch”.",
-        "message {o} waits and nobody works on it; run `arhivar fetch`",
-    ),
-    "import_forgotten": (
-        "Fișierul {o} dintr-un import așteaptă, dar nimeni nu lucrează la el. Repetă importul.",
-        "the file {o} of an import waits and nobody works on it; repeat the import",
-    ),
-    "message_without_document": (
-        "Mesajul {o} este notat ca arhivat, dar documentul lipsește. Rulează „arhivar reindex”.",
-        "message {o} is noted as archived but its document is missing; run `arhivar reindex`",
-    ),
-    "message_without_reason": (
-        "Mesajul {o} nu a fost arhivat și nu spune de ce ({d}). Rulează „arhivar fetch”.",
-        "message {o} was not archived and does not say why ({d}); run `arhivar fetch`",
-    ),
-    "message_state": (
-        "Mesajul {o} are o stare necunoscută ({d}). Actualizează Arhivar.",
-        "message {o} has an unknown state ({d}); upgrade Arhivar",
-    ),
-    "document_message": (
-        "Documentul {o} există, dar mesajul lui nu este notat ca arhivat ({d}). Anunță "
-        "administratorul.",
-        "document {o} exists but its message is not noted as archived ({d}); tell the "
-        "administrator",
-    ),
-    "event_missing": (
-        "Documentul {o} nu are niciun eveniment. Restaurează baza de date din copia de siguranță.",
-        "document {o} has no event; restore the database from a backup",
-    ),
-    "event_status": (
-        "Documentul {o} are altă stare decât ultimul eveniment ({d}). Restaurează baza de date "
-        "din copia de siguranță.",
-        "document {o} has another status than its last event ({d}); restore the database from "
-        "a backup",
-    ),
-    "event_gap": (
-        "Evenimentele documentului {o} nu se leagă ({d}). Restaurează baza de date din copia de "
-        "siguranță.",
-        "the events of document {o} do not follow from one another ({d}); restore the database "
-        "from a backup",
-    ),
-    "event_audit": (
-        "Jurnalul de audit nu pomenește toate schimbările documentului {o} ({d}). Restaurează "
-        "baza de date din copia de siguranță.",
-        "the audit log does not tell of every change of document {o} ({d}); restore the "
-        "database from a backup",
-    ),
-    "document_value": (
-        "Documentul {o} are o valoare necunoscută ({d}). Restaurează baza de date din copia de "
-        "siguranță.",
-        "document {o} has an unknown value ({d}); restore the database from a backup",
-    ),
-    "not_rendered": (
-        "Documentul {o} nu are PDF și nimeni nu lucrează la el. Repornește serviciul sync.",
-        "document {o} has no PDF and nobody works on it; restart the sync service",
-    ),
-    "folder_name": (
-        "Numele de dosar {o} apare de două ori ({d}). Anunță administratorul.",
-        "the folder name {o} is there twice ({d}); tell the administrator",
-    ),
-    "folder_count": (
-        "Dosarul {o} numără greșit documentele ({d}). Anunță administratorul.",
-        "the folder {o} counts its documents wrongly ({d}); tell the administrator",
-    ),
-    "stale_lease": (
-        "Lucrarea {o} este blocată din {d}. Repornește serviciul sync.",
-        "the job {o} has been stuck since {d}; restart the sync service",
-    ),
-    "parked_without_reason": (
-        "Lucrarea {o} a fost oprită și nu spune de ce. Verifică jurnalul serviciului sync.",
-        "the job {o} was parked and does not say why; look into the log of the sync service",
-    ),
-    "orphan_job": (
-        "Lucrarea {o} este pentru ceva ce nu există. Anunță administratorul.",
-        "the job {o} is for something that does not exist; tell the administrator",
-    ),
-    "audit": ("Jurnalul de audit: {d}", "the audit log: {d}"),
-    "database_missing": (
-        "Baza de date {o} lipsește, dar arhiva are dosare. Restaurează copia de siguranță sau "
-        "rulează „arhivar migrate”, apoi „arhivar reindex”.",
-        "the database {o} is missing but the archive holds folders; restore a backup, or run "
-        "`arhivar migrate` and then `arhivar reindex`",
-    ),
-    "database": (
-        "Baza de date este stricată ({d}). Restaurează copia de siguranță.",
-        "the database is damaged ({d}); restore a backup",
-    ),
-}
 
 
 def check(
@@ -201,7 +57,7 @@ def check(
     if _absent(settings.database_path):
         if next(Archive(settings.archive_dir).folders(), None) is None:
             raise _no_archive(settings.data_dir)
-        return [_problem("database_missing", settings.database_path.name)]
+        return [problem("database_missing", settings.database_path.name)]
     problems: list[Problem] = []
     try:
         with closing(audit.read_only(settings.database_path)) as connection:
@@ -210,9 +66,9 @@ def check(
                 try:
                     problems.extend(look())
                 except sqlite3.Error as error:
-                    problems.append(_problem("database", "arhivar.db", error))
+                    problems.append(problem("database", "arhivar.db", error))
     except sqlite3.Error as error:
-        problems.append(_problem("database", "arhivar.db", error))
+        problems.append(problem("database", "arhivar.db", error))
     return sorted(set(problems))
 
 
@@ -259,9 +115,9 @@ class _Check:
     def database(self) -> Iterator[Problem]:
         for row in self.db.execute("PRAGMA integrity_check(20)"):
             if row[0] != "ok":
-                yield _problem("database", "arhivar.db", row[0])
+                yield problem("database", "arhivar.db", row[0])
         for row in self.db.execute("PRAGMA foreign_key_check").fetchmany(20):
-            yield _problem("database", f"{row[0]} {row[1]}", f"{row[0]} → {row[2]}")
+            yield problem("database", f"{row[0]} {row[1]}", f"{row[0]} → {row[2]}")
 
     def audit(self) -> Iterator[Problem]:
         for broken in audit.verify(self.db, anchors=decisions.anchors(self.archive.root)):
@@ -289,20 +145,20 @@ class _Check:
             "ON l.document = d.id LEFT JOIN event e ON e.id = l.last"
         ):
             if row["new_status"] is None:
-                yield _problem("event_missing", row["uid"])
+                yield problem("event_missing", row["uid"])
             elif row["new_status"] != row["status"]:
                 detail = f"{row['status']} ≠ {row['new_status']}"
-                yield _problem("event_status", row["uid"], detail)
+                yield problem("event_status", row["uid"], detail)
             if row["status"] not in set(Status) or row["kind"] not in set(Kind):
-                yield _problem("document_value", row["uid"], f"{row['status']}, {row['kind']}")
+                yield problem("document_value", row["uid"], f"{row['status']}, {row['kind']}")
             elif row["status"] == Status.ARCHIVED and not row["period"]:
-                yield _problem("document_value", row["uid"], "archived, period NULL")
+                yield problem("document_value", row["uid"], "archived, period NULL")
         for row in self.db.execute(
             "SELECT uid, was, old_status FROM (SELECT d.uid, e.old_status, LAG(e.new_status) "
             "OVER (PARTITION BY e.document ORDER BY e.id) AS was FROM event e "
             "JOIN document d ON d.id = e.document) WHERE was IS NOT old_status"
         ):
-            yield _problem("event_gap", row["uid"], f"{row['was']} ≠ {row['old_status']}")
+            yield problem("event_gap", row["uid"], f"{row['was']} ≠ {row['old_status']}")
 
     def _event_records(self) -> Iterator[Problem]:
         """Yield the steps that the audit log does not tell of; rebuilt ones have none there."""
@@ -318,7 +174,7 @@ class _Check:
             "WHERE told.n IS NULL OR told.n < done.n"
         ):
             detail = f"{row['action']} {row['told']} < {row['n']}"
-            yield _problem("event_audit", row["uid"], detail)
+            yield problem("event_audit", row["uid"], detail)
 
     def _messages(self) -> Iterator[Problem]:
         for row in self.db.execute(
@@ -331,21 +187,21 @@ class _Check:
             uid, state = row["uid"], row["state"]
             if state == "queued":
                 if row["document"] or row["notice"]:
-                    yield _problem("document_message", row["document"] or row["notice"], state)
+                    yield problem("document_message", row["document"] or row["notice"], state)
                 if not row["at_work"]:
-                    yield _problem("message_forgotten", uid)
+                    yield problem("message_forgotten", uid)
             elif state in ("archived", "notice"):
                 if not (row["document"] or row["notice"]):
-                    yield _problem("message_without_document", uid)
+                    yield problem("message_without_document", uid)
             elif state in _SETTLED:
                 if not row["problem"]:
-                    yield _problem("message_without_reason", uid, state)
+                    yield problem("message_without_reason", uid, state)
                 if state == "quarantined":
                     held = self.archive.root / QUARANTINE / uid / "message.zip"
                     if not held.is_file():
-                        yield _problem("missing_file", f"{QUARANTINE}/{uid}/message.zip")
+                        yield problem("missing_file", f"{QUARANTINE}/{uid}/message.zip")
             else:
-                yield _problem("message_state", uid, state)
+                yield problem("message_state", uid, state)
 
     def _jobs(self) -> Iterator[Problem]:
         for row in self.db.execute(
@@ -353,11 +209,11 @@ class _Check:
             "AND (lease_until IS NULL OR lease_until < ?)",
             (to_text(self.at - LEASE_GRACE),),
         ):
-            yield _problem("stale_lease", _job(row), row["lease_until"] or "?")
+            yield problem("stale_lease", _job(row), row["lease_until"] or "?")
         for row in self.db.execute(
             "SELECT kind, object_uid FROM job WHERE state = 'parked' AND problem IS NULL"
         ):
-            yield _problem("parked_without_reason", _job(row))
+            yield problem("parked_without_reason", _job(row))
         for kind, table in (
             ("list", "client"),
             ("message", "message"),
@@ -370,12 +226,12 @@ class _Check:
                 f"AND object_uid NOT IN (SELECT uid FROM {table})",
                 (kind,),
             ):
-                yield _problem("orphan_job", _job(row))
+                yield problem("orphan_job", _job(row))
         for row in self.db.execute(
             "SELECT i.uid FROM import_item i WHERE i.state = 'queued' AND NOT EXISTS (SELECT 1 "
             "FROM job j WHERE j.kind = 'import' AND j.object_uid = i.uid AND j.state <> 'done')"
         ):
-            yield _problem("import_forgotten", row["uid"])
+            yield problem("import_forgotten", row["uid"])
         # A PDF may be on its way in a transaction of its own for a moment.
         for row in self.db.execute(
             "SELECT d.uid FROM document d WHERE d.type IN ('invoice', 'credit_note') "
@@ -385,7 +241,7 @@ class _Check:
             "AND (SELECT MIN(e.at) FROM event e WHERE e.document = d.id) < ?",
             (to_text(self.at - IN_FLIGHT),),
         ):
-            yield _problem("not_rendered", row["uid"])
+            yield problem("not_rendered", row["uid"])
 
     def _names(self) -> Iterator[Problem]:
         """Folder names that a drive would show twice, and folders that count wrongly."""
@@ -396,10 +252,10 @@ class _Check:
         seen: dict[tuple[int, str], str] = {}
         for client, key, name, uid in rows:
             if key != name.casefold():
-                yield _problem("folder_name", name, f"{key} ≠ {name.casefold()}")
+                yield problem("folder_name", name, f"{key} ≠ {name.casefold()}")
             other = seen.setdefault((client, name.casefold()), uid)
             if other != uid:
-                yield _problem("folder_name", name, f"{other}, {uid}")
+                yield problem("folder_name", name, f"{other}, {uid}")
         for row in self.db.execute(
             "SELECT client, status, kind, period, SUM(n) AS off FROM ("
             "SELECT client, status, kind, COALESCE(period, '') AS period, COUNT(*) AS n "
@@ -408,7 +264,7 @@ class _Check:
             "GROUP BY 1, 2, 3, 4 HAVING off <> 0"
         ):
             where = f"{row['client']}/{row['status']}/{row['kind']}/{row['period']}"
-            yield _problem("folder_count", where, f"{row['off']:+}")
+            yield problem("folder_count", where, f"{row['off']:+}")
 
     # Rows and files
 
@@ -438,13 +294,13 @@ class _Check:
         try:
             folder = Folder(first["client"], first["archive_month"], first["uid"])
         except (ArhivarError, TypeError):
-            yield _problem("missing_folder", f"{first['client']}/{first['uid']}")
+            yield problem("missing_folder", f"{first['client']}/{first['uid']}")
             return
         path = self.archive.root / str(folder)
         try:
             present = {entry.name: entry for entry in os.scandir(path)}
         except OSError:
-            yield _problem("missing_folder", str(folder))
+            yield problem("missing_folder", str(folder))
             return
         hashing = self.deep or (
             self.part is not None and zlib.crc32(folder.uid.encode()) % PARTS == self.part % PARTS
@@ -453,11 +309,11 @@ class _Check:
         for name, row in expected.items():
             yield from self._file(folder, name, row, hashing=hashing)
         if MANIFEST not in present:
-            yield _problem("missing_file", f"{folder}/{MANIFEST}")
+            yield problem("missing_file", f"{folder}/{MANIFEST}")
         elif hashing:
             yield from self._manifest(folder, expected)
         for name in sorted(present.keys() - expected.keys() - DERIVED - {MANIFEST}):
-            yield _problem("extra_file", f"{folder}/{name}")
+            yield problem("extra_file", f"{folder}/{name}")
 
     def _file(
         self, folder: Folder, name: str, row: sqlite3.Row, *, hashing: bool
@@ -496,25 +352,25 @@ class _Check:
             }
             client = manifest["client"]["uid"]
         except (ArhivarError, OSError, KeyError, TypeError):
-            yield _problem("manifest", where, "?")
+            yield problem("manifest", where, "?")
             return
         if (manifest.get("uid"), client) != (folder.uid, folder.client_uid):
-            yield _problem("manifest", where, f"{client}/{manifest.get('uid')}")
+            yield problem("manifest", where, f"{client}/{manifest.get('uid')}")
         for name, row in expected.items():
             if name in DERIVED or name == MANIFEST:
                 continue
             if stated.pop(name, None) != (row["size"], row["sha256"]):
-                yield _problem("manifest", where, name)
+                yield problem("manifest", where, name)
         for name in stated:
-            yield _problem("manifest", where, name)
+            yield problem("manifest", where, name)
 
     def _files_to_rows(self) -> Iterator[Problem]:
         for path in self.archive.strays():
             where = str(path.relative_to(self.archive.root))
             if not path.name.startswith(TEMPORARY):
-                yield _problem("stray", where)
+                yield problem("stray", where)
             elif self._age(path) > IN_FLIGHT:
-                yield _problem("old_temporary", where)
+                yield problem("old_temporary", where)
         yield from self._quarantine()
         unknown: list[Folder] = []
         for chunk in _chunks(self.archive.folders(), _CHUNK):
@@ -526,7 +382,7 @@ class _Check:
             for folder in chunk:
                 if str(folder) in known or self._in_flight(folder):
                     continue
-                yield _problem("extra_folder", str(folder))
+                yield problem("extra_folder", str(folder))
 
     def _quarantine(self) -> Iterator[Problem]:
         held = self.archive.root / QUARANTINE
@@ -537,7 +393,7 @@ class _Check:
                 "SELECT 1 FROM message WHERE uid = ? AND state IN ('quarantined', 'queued')",
                 (path.name,),
             ).fetchone():
-                yield _problem("stray", f"{QUARANTINE}/{path.name}")
+                yield problem("stray", f"{QUARANTINE}/{path.name}")
 
     def _known(self, uids: Iterable[str]) -> set[str]:
         values = list(uids)
@@ -577,22 +433,17 @@ def _compare(
     try:
         facts = path.lstat()
         if not stat.S_ISREG(facts.st_mode):
-            yield _problem("missing_file", where)
+            yield problem("missing_file", where)
         elif facts.st_size != row["size"]:
-            yield _problem("wrong_size", where, f"{facts.st_size} ≠ {row['size']}")
+            yield problem("wrong_size", where, f"{facts.st_size} ≠ {row['size']}")
         elif hashing:
             with archive.open_file(folder.client_uid, folder.month, folder.uid, name) as file:
                 if hashlib.file_digest(file, "sha256").hexdigest() != row["sha256"]:
-                    yield _problem("wrong_bytes", where)
+                    yield problem("wrong_bytes", where)
     except FileNotFoundError:
-        yield _problem("missing_file", where)
+        yield problem("missing_file", where)
     except (OSError, ArhivarError) as error:
-        yield _problem("unreadable_file", where, error)
-
-
-def _problem(kind: str, of: str, detail: object = "") -> Problem:
-    ro, en = _SENTENCES[kind]
-    return Problem(kind, of, Sentence(ro.format(o=of, d=detail), en.format(o=of, d=detail)))
+        yield problem("unreadable_file", where, error)
 
 
 def _job(row: sqlite3.Row) -> str:

@@ -29,8 +29,8 @@ from appliance.store import (
     throttle,
     verify,
 )
+from appliance.store.check_problems import Problem
 from appliance.store.files import Archive
-from appliance.store.verify import Problem
 from appliance.sync import filing
 
 logger = logging.getLogger(__name__)

@@ -16,9 +16,10 @@ from stdnum.ro import cui as stdnum_cui
 
 from appliance.core import ubl
 from appliance.core.spv import read_buyer_message, read_error_document
+from appliance.simulator.attachments import pdf, png
 from appliance.simulator.catalogue import CUSTOMERS, SELLER_WITHOUT_SOFTWARE, SUPPLIERS
 from appliance.simulator.companies import CLIENTS
-from appliance.simulator.generator import Planned, one_more, pdf, plan, png
+from appliance.simulator.generator import Planned, one_more, plan
 from appliance.simulator.invoice import CIUS_RO
 
 ANCHOR = datetime(2026, 11, 24, 10, tzinfo=UTC)

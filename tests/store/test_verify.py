@@ -18,9 +18,10 @@ from appliance.core.errors import NotFound
 from appliance.core.lifecycle import Action
 from appliance.core.roles import Status
 from appliance.core.sentence import Sentence
-from appliance.store import audit, decisions, documents, jobs, messages, verify
+from appliance.store import audit, check_problems, decisions, documents, jobs, messages, verify
+from appliance.store.check_problems import Problem
 from appliance.store.engine import execute, transaction
-from appliance.store.verify import PARTS, Problem, check
+from appliance.store.verify import PARTS, check
 from tests.store.world import MORNING, NOON, World, office
 
 LATER = datetime(2100, 1, 1, tzinfo=UTC)  # when no file is young any more
@@ -358,9 +359,9 @@ async def test_a_database_that_is_lost_is_a_problem_while_the_archive_stands(wor
     assert "reindex" in problem.sentence.ro
 
 
-@pytest.mark.parametrize("kind", sorted(verify._SENTENCES))
+@pytest.mark.parametrize("kind", sorted(check_problems.SENTENCES))
 def test_every_kind_of_problem_is_one_sentence_in_both_languages(kind: str) -> None:
-    ro, en = verify._problem(kind, "{x}", "ceva").sentence
+    ro, en = check_problems.problem(kind, "{x}", "ceva").sentence
     assert "{o}" not in ro + en
     assert "{d}" not in ro + en
     assert ro != en

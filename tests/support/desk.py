@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from appliance.store import engine, jobs, messages, runs, verify
+from appliance.store.check_problems import Problem
 from appliance.store.files import Archive
 from appliance.store.jobs import Job
 from appliance.store.messages import Message, MessageState
@@ -68,7 +69,7 @@ class Desk:
         (message,) = [found for state in MessageState for found in await messages.in_state(state)]
         return message
 
-    def problems(self) -> list[verify.Problem]:
+    def problems(self) -> list[Problem]:
         return verify.check(self.world.settings, deep=True, at=datetime.now(UTC))
 
 

@@ -20,6 +20,7 @@ from appliance.config import Settings
 from appliance.demo import _enrol
 from appliance.simulator.companies import CLIENTS, Company, client_company
 from appliance.store import clients, verify
+from appliance.store.check_problems import Problem
 from appliance.store.engine import open_store
 from appliance.vault import keys
 from tests.support.demo import until
@@ -168,5 +169,5 @@ class Installation:
             )
             connection.commit()
 
-    def problems(self) -> list[verify.Problem]:
+    def problems(self) -> list[Problem]:
         return verify.check(self.settings, deep=True, at=datetime.now(UTC))

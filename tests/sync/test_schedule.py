@@ -12,8 +12,8 @@ import pytest
 from appliance.core.slots import last_slot
 from appliance.core.times import BUCHAREST
 from appliance.store import engine, fetching, jobs
+from appliance.store.check_problems import Problem
 from appliance.store.files import Archive
-from appliance.store.verify import Problem
 from appliance.sync import schedule
 from appliance.sync.schedule import Housekeeping
 from tests.support.store import World
