@@ -362,3 +362,12 @@ def served(world: World) -> Iterator[World]:
     finally:
         process.terminate()
         process.wait(15)
+
+
+def at(folder: str, *names: str, client: str = "alfa") -> str:
+    return tree.join([CLIENTS[client], folder, *names], collection=False)
+
+
+def moved(row: Row, folder: str, month: str = "") -> str:
+    names = [folder, month, row.name] if month else [folder, row.name]
+    return at(*names, client=row.client)
