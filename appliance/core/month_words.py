@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime
 
+from appliance.core.counts import grouped, romanian_form
 from appliance.core.sentence import Sentence
 from appliance.core.times import BUCHAREST
 
@@ -111,7 +112,7 @@ def gap_sentence(kind: str, number: int) -> Sentence:
     if kind in _ALONE:
         return _ALONE[kind]
     one, few, many, single, several = _COUNTED[kind]
-    ro = (one, few, many)[_romanian_form(number)]
+    ro = (one, few, many)[romanian_form(number)]
     en = single if number == 1 else several
     return Sentence(ro.format(n=grouped(number, "ro")), en.format(n=grouped(number, "en")))
 
@@ -140,7 +141,7 @@ def days_sentence(days: int) -> Sentence:
     if days == 0:
         return Sentence("ultima zi", "the last day")
     ro = ("mai este o zi", f"mai sunt {days} zile", f"mai sunt {days} de zile")
-    return Sentence(ro[_romanian_form(days)], "one day left" if days == 1 else f"{days} days left")
+    return Sentence(ro[romanian_form(days)], "one day left" if days == 1 else f"{days} days left")
 
 
 def age_sentence(days: int) -> Sentence:
@@ -148,13 +149,7 @@ def age_sentence(days: int) -> Sentence:
     if days == 0:
         return Sentence("de azi", "since today")
     ro = ("de o zi", f"de {days} zile", f"de {days} de zile")
-    return Sentence(ro[_romanian_form(days)], "one day" if days == 1 else f"{days} days")
-
-
-def grouped(number: int, language: str) -> str:
-    """Return 1.234 or 1,234."""
-    text = f"{number:,}"
-    return text.replace(",", ".") if language == "ro" else text
+    return Sentence(ro[romanian_form(days)], "one day" if days == 1 else f"{days} days")
 
 
 def romanian_day(moment: datetime) -> str:
@@ -165,9 +160,3 @@ def romanian_day(moment: datetime) -> str:
 def romanian_minute(moment: datetime) -> str:
     """Return 24.11.2026, 12:00."""
     return moment.astimezone(BUCHAREST).strftime("%d.%m.%Y, %H:%M")
-
-
-def _romanian_form(number: int) -> int:
-    if number == 1:
-        return 0
-    return 1 if number == 0 or 1 <= number % 100 <= 19 else 2

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from appliance.core.counts import english, romanian
 from appliance.core.errors import StaleDocument
 from appliance.core.roles import Status
 from appliance.core.sentence import Sentence
@@ -104,24 +105,14 @@ def _ago(passed: timedelta) -> Sentence:
     if minutes < 1:
         return Sentence("chiar acum", "just now")
     if minutes < 60:
-        return Sentence(f"acum {_count(minutes, 'un minut', 'minute')}", _back(minutes, "minute"))
+        return Sentence(
+            f"acum {romanian(minutes, 'un minut', 'minute')}", f"{english(minutes, 'minute')} ago"
+        )
     hours = minutes // 60
     if hours < 24:
-        return Sentence(f"acum {_count(hours, 'o oră', 'ore')}", _back(hours, "hour"))
+        return Sentence(f"acum {romanian(hours, 'o oră', 'ore')}", f"{english(hours, 'hour')} ago")
     days = hours // 24
-    return Sentence(f"acum {_count(days, 'o zi', 'zile')}", _back(days, "day"))
-
-
-def _count(number: int, one: str, many: str) -> str:
-    if number == 1:
-        return one
-    # 20, 21…, 100, 120…: "20 de minute", but "101 minute".
-    of = " de" if number % 100 == 0 or number % 100 >= 20 else ""
-    return f"{number}{of} {many}"
-
-
-def _back(number: int, unit: str) -> str:
-    return f"{number} {unit}{'' if number == 1 else 's'} ago"
+    return Sentence(f"acum {romanian(days, 'o zi', 'zile')}", f"{english(days, 'day')} ago")
 
 
 _DID = {

@@ -14,6 +14,7 @@ from datetime import UTC, datetime, timedelta
 
 from appliance.core import cif as cifs
 from appliance.core import spv
+from appliance.core.counts import english, romanian
 from appliance.core.errors import ArhivarError
 from appliance.core.sentence import Sentence
 from appliance.store import alerts, clients, jobs, listings, messages, runs
@@ -176,43 +177,30 @@ def _doubt(cif: str, listing: Listing, counts: Counts, expected: int) -> Sentenc
 
 def _clock(listing: Listing) -> Sentence | None:
     if listing.refused is not None:
-        least = listing.refused.total_seconds() / 60
+        least = round(listing.refused.total_seconds() / 60)
         return Sentence(
-            f"Ceasul serverului pare cu peste {_minutes_ro(least)} în urma ceasului ANAF, așa că "
-            "mesajele noi ajung mai târziu; verifică sincronizarea orei.",
-            f"the clock of this server seems more than {_minutes_en(least)} behind ANAF's, so new "
-            "messages come later; check the time synchronisation",
+            f"Ceasul serverului pare cu peste {romanian(least, 'un minut', 'minute')} în urma "
+            "ceasului ANAF, așa că mesajele noi ajung mai târziu; verifică sincronizarea orei.",
+            f"the clock of this server seems more than {english(least, 'minute')} behind ANAF's, "
+            "so new messages come later; check the time synchronisation",
         )
     if listing.skew is None or abs(listing.skew) < _SKEW_TOLD:
         return None
-    minutes = abs(listing.skew).total_seconds() / 60
+    minutes = max(1, round(abs(listing.skew).total_seconds() / 60))
     ahead = listing.skew > timedelta(0)
     return Sentence(
-        f"Ceasul serverului este cu {_minutes_ro(minutes)} {'înaintea' if ahead else 'în urma'} "
-        "ceasului ANAF. Lista s-a citit după ora ANAF; verifică sincronizarea orei.",
-        f"the clock of this server is {_minutes_en(minutes)} "
+        f"Ceasul serverului este cu {romanian(minutes, 'un minut', 'minute')} "
+        f"{'înaintea' if ahead else 'în urma'} ceasului ANAF. Lista s-a citit după ora ANAF; "
+        "verifică sincronizarea orei.",
+        f"the clock of this server is {english(minutes, 'minute')} "
         f"{'ahead of' if ahead else 'behind'} ANAF's; the list was read by ANAF's time, check the "
         "time synchronisation",
     )
 
 
-def _minutes_ro(minutes: float) -> str:
-    number = max(1, round(minutes))
-    unit = "minut" if number == 1 else "minute" if 0 < number % 100 < 20 else "de minute"
-    return f"{number} {unit}"
-
-
-def _minutes_en(minutes: float) -> str:
-    number = max(1, round(minutes))
-    return f"{number} minute{'s' * (number != 1)}"
-
-
 def _ro(number: int) -> str:
-    if number == 1:
-        return "un mesaj"
-    digits = f"{number:,}".replace(",", ".")
-    return f"{digits} mesaje" if number == 0 or 0 < number % 100 < 20 else f"{digits} de mesaje"
+    return romanian(number, "un mesaj", "mesaje")
 
 
 def _en(number: int) -> str:
-    return f"{number:,} message{'s' * (number != 1)}"
+    return english(number, "message")

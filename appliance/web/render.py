@@ -9,7 +9,7 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from litestar import Response
 
-from appliance.core.month_words import grouped
+from appliance.core.counts import grouped
 from appliance.web import i18n, static_files
 from appliance.web.visit import Visit
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from appliance.core.month_words import days_sentence, gap_sentence, grouped
+from appliance.core.counts import grouped
+from appliance.core.month_words import days_sentence, gap_sentence
 from appliance.store.months import GAPS
 
 

@@ -18,7 +18,7 @@ from babel.dates import format_date
 from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 
 from appliance.core import month_words
-from appliance.core.month_words import grouped
+from appliance.core.counts import grouped, romanian
 from appliance.core.times import from_text
 from appliance.sync.pdf.render import render_sheet
 
@@ -164,10 +164,7 @@ def _gap(gap: Mapping[str, Any]) -> str:
 
 
 def _manifests(number: int) -> str:
-    if number == 1:
-        return "un manifest"
-    few = number == 0 or 1 <= number % 100 <= 19
-    return f"{grouped(number, 'ro')} {'manifeste' if few else 'de manifeste'}"
+    return romanian(number, "un manifest", "manifeste")
 
 
 def _clipped(name: str) -> str:

@@ -9,7 +9,8 @@ from typing import Any
 from litestar import Request, Response, get, post
 from litestar.handlers import BaseRouteHandler
 
-from appliance.core.month_words import days_sentence, grouped
+from appliance.core.counts import grouped
+from appliance.core.month_words import days_sentence
 from appliance.core.roles import FIRM_ROLES
 from appliance.store import health as healths
 from appliance.store import runs

@@ -17,8 +17,8 @@ from litestar.params import FromPath
 from litestar.response import Stream
 
 from appliance.core import month_words
+from appliance.core.counts import grouped
 from appliance.core.errors import BadInput, NotFound
-from appliance.core.month_words import grouped
 from appliance.core.roles import FIRM_ROLES, Role, Status
 from appliance.core.times import BUCHAREST, from_text, to_text
 from appliance.store import clients, jobs, months, radar

@@ -23,8 +23,9 @@ from litestar.response import Stream
 
 from appliance.core import cif as cifs
 from appliance.core import spv
+from appliance.core.counts import grouped
 from appliance.core.errors import BadInput, NotFound
-from appliance.core.month_words import days_sentence, grouped
+from appliance.core.month_words import days_sentence
 from appliance.core.roles import CLIENT_ROLES, FIRM_ROLES, Role, Viewer
 from appliance.core.sentence import Sentence
 from appliance.core.times import BUCHAREST
