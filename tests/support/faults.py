@@ -17,7 +17,7 @@ import time
 import traceback
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -191,7 +191,9 @@ class World:
             rows.execute("UPDATE outage SET next_try_at = since WHERE ended_at IS NULL")
         for path in self.temporaries():
             two_days_ago = time.time() - 2 * 24 * 3600
-            os.utime(path, (two_days_ago, two_days_ago))
+            # sync lives: what it writes at this moment may have its name by now
+            with suppress(FileNotFoundError):
+                os.utime(path, (two_days_ago, two_days_ago))
 
     def temporaries(self) -> list[Path]:
         """Return what a write that was cut off has left."""
