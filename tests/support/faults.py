@@ -197,8 +197,14 @@ class World:
 
     def temporaries(self) -> list[Path]:
         """Return what a write that was cut off has left."""
-        places = (self.settings.archive_dir, self.settings.spool_dir)
-        return [path for place in places for path in place.rglob("*") if path.name[0] == "."]
+        # walk, unlike rglob, goes on when sync removes a directory meanwhile
+        return [
+            Path(directory, name)
+            for place in (self.settings.archive_dir, self.settings.spool_dir)
+            for directory, directories, files in os.walk(place)
+            for name in (*directories, *files)
+            if name[0] == "."
+        ]
 
     def is_settled(self) -> bool:
         """Tell whether nothing is due, nothing waits and nobody works."""
