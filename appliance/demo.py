@@ -304,7 +304,10 @@ def _enrol(settings: Settings, spv: Mapping[str, Any], cifs: Iterable[str] = _CI
         vault.put("/application", json=application).raise_for_status()
         session = secrets.token_hex(16)
         started = (
-            vault.post("/authorisations", json={"session": session, "requested_by": "demo"})
+            vault.post(
+                "/authorisations",
+                json={"session": session, "requested_by": "demo", "holder": PEOPLE[0].name},
+            )
             .raise_for_status()
             .json()
         )

@@ -33,7 +33,7 @@ from appliance.vault.errors import KeyRefused, SealBroken
 
 log = logging.getLogger(__name__)
 
-SCHEMA = 1
+SCHEMA = 2
 
 _TABLES = """
 CREATE TABLE installation (
@@ -68,6 +68,7 @@ CREATE TABLE application (                -- what ANAF calls the registered appl
 CREATE TABLE spv_grant (
     uid TEXT PRIMARY KEY,                 -- 32 hex digits
     serial TEXT NOT NULL,                 -- of the holder's certificate, hex without colons
+    holder TEXT NOT NULL DEFAULT '',      -- whose certificate it is, as a person typed it
     state TEXT NOT NULL CHECK (state IN ('active', 'needs_authorisation', 'revoked')),
     requested_by TEXT NOT NULL,
     created_at TEXT NOT NULL,
@@ -83,6 +84,7 @@ CREATE TABLE cif_grant (                  -- confirmed by a person, one row each
     grant_uid TEXT NOT NULL REFERENCES spv_grant,
     confirmed_by TEXT NOT NULL,
     confirmed_at TEXT NOT NULL,
+    not_allowed_at TEXT,                  -- ANAF said then that the holder has no right
     PRIMARY KEY (cif, grant_uid)
 ) STRICT;
 CREATE TABLE offer (                      -- CIFs that a list answer named
@@ -96,6 +98,8 @@ CREATE TABLE authorisation (              -- waiting for the browser to come bac
     session_hash BLOB NOT NULL,
     grant_uid TEXT,                       -- NULL: a new one
     requested_by TEXT NOT NULL,
+    holder TEXT NOT NULL DEFAULT '',
+    about TEXT NOT NULL DEFAULT '',       -- of the portal, given back as it came
     expires_at TEXT NOT NULL
 ) STRICT;
 CREATE TABLE call (at_ms INTEGER NOT NULL) STRICT;
@@ -125,11 +129,22 @@ CREATE TRIGGER audit_no_gap BEFORE INSERT ON audit
     SELECT RAISE(ABORT, 'audit has no gaps'); END;
 """
 
+# Each brings a vault.db from the schema before to the one it stands under.
+_UPGRADES = {
+    2: (
+        "ALTER TABLE spv_grant ADD COLUMN holder TEXT NOT NULL DEFAULT ''",
+        "ALTER TABLE cif_grant ADD COLUMN not_allowed_at TEXT",
+        "ALTER TABLE authorisation ADD COLUMN holder TEXT NOT NULL DEFAULT ''",
+        "ALTER TABLE authorisation ADD COLUMN about TEXT NOT NULL DEFAULT ''",
+    ),
+}
+
 
 class Database:
     """The vault's files, for one thread; `close()` when done.
 
-    Opening makes them (0600) when they are absent. Raises `SchemaUnknown` for
+    Opening makes them (0600) when they are absent and brings an older schema
+    up to date, in one transaction. Raises `SchemaUnknown` for
     the file of another version and `KeyRefused` when the keys we hold are not
     those that sealed what is there.
     """
@@ -319,7 +334,12 @@ class Database:
                     "INSERT INTO installation (id, uid, created_at) VALUES (1, ?, ?)",
                     (os.urandom(16), to_text(at)),
                 )
-                self.durable.execute(f"PRAGMA user_version = {SCHEMA}")
+            elif 0 < schema < SCHEMA:
+                for version in range(schema + 1, SCHEMA + 1):
+                    for statement in _UPGRADES[version]:
+                        self.durable.execute(statement)
+                self.append("schema:upgrade", "vault", "", {"to": SCHEMA}, at=at)
+                log.info("%s: schema %d is now %d", self.path, schema, SCHEMA)
             elif schema != SCHEMA:
                 raise SchemaUnknown(
                     Sentence(
@@ -329,6 +349,7 @@ class Database:
                         f"(schema {schema}, here {SCHEMA}); run the matching version",
                     )
                 )
+            self.durable.execute(f"PRAGMA user_version = {SCHEMA}")
 
     def _check_keys(self, at: datetime) -> None:
         used = {

@@ -2,13 +2,19 @@
 
     PUT /application {client_id, client_secret, redirect_uri[, by]}            204
     GET /status                                 {application, grants: […], keys: […]}
-    POST /authorisations {session, requested_by[, grant]}      {authorise_url, state}
-    POST /authorisations/code {session, state, code | error}                 {grant}
+    POST /authorisations {session, requested_by, holder, about[, grant]}
+                                                             {authorise_url, state}
+    POST /authorisations/code {session, state, code | error}
+                                                     {grant, serial, renewed, about}
     PUT /cifs/{cif} {grant, confirmed_by}                                       204
-    DELETE /cifs/{cif} [{by}]                                                   204
+    DELETE /cifs/{cif} [{by, grant}]                                            204
     POST /grants/{grant}/test                                       {ok, sentence}
     POST /grants/{grant}/revoke [{by}]                                  {sentence}
 
+`holder` is the name on the certificate as a person typed it, `about` comes back
+as it went. `renewed` is false when the certificate is of no grant that is there,
+also where another one was to be renewed: its CIFs are then offered to the new one.
+DELETE takes the CIF from every grant, or from the one that is named.
 A refusal is 4xx or 5xx with `{"error": {"ro", "en"}}`.
 """
 
@@ -16,6 +22,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Awaitable, Callable
+from dataclasses import asdict
 from datetime import datetime
 from typing import Any
 
@@ -28,6 +35,7 @@ from appliance.vault.secret import Secret
 from appliance.vault.wire import Answer, Refused, Request
 
 _MAX_TEXT = 4096
+_MAX_NAME = 120
 
 
 class Enrol:
@@ -83,6 +91,8 @@ class Enrol:
         url, state = self._grants.begin(
             _text(body, "session"),
             requested_by=_text(body, "requested_by"),
+            holder=_text(body, "holder", required=False, longest=_MAX_NAME),
+            about=_text(body, "about", required=False, longest=_MAX_NAME),
             grant=_text(body, "grant", required=False) or None,
             at=at,
         )
@@ -90,14 +100,14 @@ class Enrol:
 
     async def _finish(self, body: dict[str, Any], at: datetime) -> Answer:
         code = _text(body, "code", required=False)
-        grant = await self._grants.finish(
+        authorised = await self._grants.finish(
             _text(body, "session"),
             _text(body, "state"),
             code=Secret(code) if code else None,
             error=_text(body, "error", required=False) or None,
             at=at,
         )
-        return Answer.json({"grant": grant})
+        return Answer.json(asdict(authorised))
 
     async def _map(self, body: dict[str, Any], at: datetime, cif: str) -> Answer:
         self._grants.map_cif(
@@ -106,7 +116,12 @@ class Enrol:
         return Answer(204)
 
     async def _unmap(self, body: dict[str, Any], at: datetime, cif: str) -> Answer:
-        self._grants.unmap_cif(cif, by=_text(body, "by", required=False) or "portal", at=at)
+        self._grants.unmap_cif(
+            cif,
+            by=_text(body, "by", required=False) or "portal",
+            grant=_text(body, "grant", required=False) or None,
+            at=at,
+        )
         return Answer(204)
 
     async def _test(self, body: dict[str, Any], at: datetime, grant: str) -> Answer:
@@ -151,11 +166,13 @@ def _tested(ok: bool, sentence: Sentence) -> Answer:
     return Answer.json({"ok": ok, "sentence": sentence._asdict()})
 
 
-def _text(body: dict[str, Any], name: str, *, required: bool = True) -> str:
+def _text(
+    body: dict[str, Any], name: str, *, required: bool = True, longest: int = _MAX_TEXT
+) -> str:
     value = body.get(name)
     if value is None and not required:
         return ""
-    if not isinstance(value, str) or len(value) > _MAX_TEXT or (required and not value):
+    if not isinstance(value, str) or len(value) > longest or (required and not value):
         raise Refused(
             400,
             Sentence(

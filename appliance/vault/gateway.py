@@ -4,14 +4,19 @@
     GET /{env}/FCTEL/rest/listaMesajeFactura?zile=&cif=[&filtru=]
     GET /{env}/FCTEL/rest/descarcare?id=
     GET /{env}/FCTEL/rest/stareMesaj?id_incarcare=
-    POST /arhivar/seen-cifs {cif, cifs, serial}
+    POST /arhivar/seen-cifs {cif, cifs, serial}                           204
+    POST /arhivar/not-allowed {cif, grant}                              {again}
+    GET /arhivar/standing                     {application: bool, grants: […]}
 
-Each GET carries `Arhivar-Cif`, a CIF that a person gave to a grant; `cif=` must
+Each GET of ANAF's carries `Arhivar-Cif`, a CIF that a person gave to a grant; `cif=` must
 be the same. The vault answers itself, with `Arhivar-Reason`: 403 unmapped,
 cif-mismatch or refused; 429 rate, list-quota or message-quota, with
 Retry-After and, to the millisecond, Arhivar-Retry-Ms; 503 needs-authorisation,
 or busy with Retry-After when the disk takes no more; 502 unreachable. Everything
-else is ANAF's answer as it came, of its headers only those listed here.
+else is ANAF's answer as it came, of its headers only those listed here, and
+`Arhivar-Grant`, the grant whose token was used. When ANAF says in it that this
+grant's holder has no right on the CIF, sync reports that to `not-allowed`;
+`again` tells that another grant may have the right.
 """
 
 from __future__ import annotations
@@ -107,6 +112,11 @@ class Gateway:
         self._limits = limits
         self._http = http
         self._now = now
+        self._own: dict[tuple[str, str], Callable[[Request, datetime], Answer]] = {
+            ("POST", "/arhivar/seen-cifs"): self._seen,
+            ("POST", "/arhivar/not-allowed"): self._not_allowed,
+            ("GET", "/arhivar/standing"): lambda request, at: Answer.json(grants.standing()),
+        }
         self._noted: tuple[str, set[str]] = ("", set())
         self._refusals = 0  # of ANAF for too many calls, one after the other
         self._paused_until = datetime.min.replace(tzinfo=UTC)
@@ -114,8 +124,9 @@ class Gateway:
     async def __call__(self, request: Request) -> Answer:
         at = self._now()
         try:
-            if request.path == "/arhivar/seen-cifs":
-                return self._seen(request, at)
+            own = self._own.get((request.method, request.path))
+            if own is not None:
+                return own(request, at)
             return await self._pass(self._target(request), at)
         except NotPassed as error:
             self._note(error.reason, request, at)
@@ -151,8 +162,6 @@ class Gateway:
         return response.status_code
 
     def _seen(self, request: Request, at: datetime) -> Answer:
-        if request.method != "POST":
-            raise NotPassed("refused", _NOT_LISTED)
         body = request.json()
         cif, seen, serial = body.get("cif"), body.get("cifs"), body.get("serial") or ""
         if not (
@@ -170,6 +179,17 @@ class Gateway:
             )
         self._grants.offer(cifs.normalise(cif), seen, serial, at=at)
         return Answer(204)
+
+    def _not_allowed(self, request: Request, at: datetime) -> Answer:
+        body = request.json()
+        cif, grant = body.get("cif"), body.get("grant")
+        if not (isinstance(cif, str) and isinstance(grant, str)):
+            raise Refused(
+                400,
+                Sentence("Cererea are nevoie de cif și grant.", "the request needs cif and grant"),
+            )
+        by = f"uid:{request.peer_uid}"
+        return Answer.json({"again": self._grants.not_allowed(cif, grant, by=by, at=at)})
 
     def _target(self, request: Request) -> Target:
         name = request.path.removeprefix(self._base)
@@ -215,7 +235,7 @@ class Gateway:
                     access = other
                     response = await self._send(target.url, access, None, at)
             self._grants.used(grant, at=at)
-            headers = self._headers(response, target.call, at)
+            headers = self._headers(response, target.call, at) | {"Arhivar-Grant": grant}
         except BaseException:
             # Else its connection is never used again, and there are 64.
             await response.aclose()

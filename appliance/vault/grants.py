@@ -49,6 +49,16 @@ _LOCAL = ("localhost", "127.0.0.1", "::1")
 
 
 @dataclass(frozen=True)
+class Authorised:
+    """What came of an authorisation, and what the portal said it was about."""
+
+    grant: str
+    serial: str
+    renewed: bool  # the certificate's grant was there already
+    about: str
+
+
+@dataclass(frozen=True)
 class Access:
     """A token that may be used now; `version` names the pair it comes from."""
 
@@ -159,7 +169,14 @@ class Grants:
     # -- authorising
 
     def begin(
-        self, session: str, *, requested_by: str, grant: str | None = None, at: datetime
+        self,
+        session: str,
+        *,
+        requested_by: str,
+        holder: str = "",
+        about: str = "",
+        grant: str | None = None,
+        at: datetime,
     ) -> tuple[str, str]:
         """Return the address for the browser and the `state` that must come back.
 
@@ -174,22 +191,33 @@ class Grants:
             connection.execute("DELETE FROM authorisation WHERE expires_at < ?", (to_text(at),))
             connection.execute(
                 "INSERT INTO authorisation "
-                "(state_hash, session_hash, grant_uid, requested_by, expires_at) "
-                "VALUES (?, ?, ?, ?, ?)",
-                (_hash(state), _hash(session), grant, requested_by, to_text(at + STATE_LIFE)),
+                "(state_hash, session_hash, grant_uid, requested_by, holder, about, expires_at) "
+                "VALUES (?, ?, ?, ?, ?, ?, ?)",
+                (
+                    _hash(state),
+                    _hash(session),
+                    grant,
+                    requested_by,
+                    holder,
+                    about,
+                    to_text(at + STATE_LIFE),
+                ),
             )
             self._db.append("authorisation:begin", requested_by, grant or "", {}, at=at)
         return self._server.authorise_url(application, state), state
 
     async def finish(
         self, session: str, state: str, *, code: Secret | None, error: str | None, at: datetime
-    ) -> str:
-        """Exchange what the browser brought back and return the grant.
+    ) -> Authorised:
+        """Exchange what the browser brought back.
 
-        The certificate of a grant that is there renews it, with its CIFs. The
-        state is spent by the first try of its own session, whatever comes of it.
+        The certificate of a grant that is there renews it, with its CIFs.
+        Another one than that of the grant to be renewed makes a new grant,
+        which is offered that grant's CIFs: it may be the same holder's next
+        certificate or another person's, and only a person can tell. The state
+        is spent by the first try of its own session, whatever comes of it.
         """
-        grant, requested_by = self._spend_state(session, state, at)
+        asked = self._spend_state(session, state, at)
         if error:
             raise refusal(error)
         if code is None or not code:
@@ -205,29 +233,47 @@ class Grants:
                 )
             )
         with self._db.transaction() as connection:
-            if grant is not None and self._state(grant) == "revoked":
-                grant = None  # revoked while the browser was away: what was erased stays erased
-            if grant is None and pair.serial:
-                row = connection.execute(
-                    "SELECT uid FROM spv_grant WHERE serial = ? AND state <> 'revoked' "
-                    "ORDER BY created_at LIMIT 1",
-                    (pair.serial,),
-                ).fetchone()
-                grant = row[0] if row else None
-            uid = grant or uuid.uuid4().hex
+            known = self._with_certificate(pair.serial, asked["grant_uid"])
+            uid = known or uuid.uuid4().hex
             connection.execute(
                 "INSERT INTO spv_grant (uid, serial, state, requested_by, created_at, issued_at, "
                 "access_expires_at, refresh_expires_at) VALUES (?, ?, 'active', ?, ?, ?, ?, ?) "
                 "ON CONFLICT DO NOTHING",
-                (uid, pair.serial, requested_by, to_text(at), *_times(pair)),
+                (uid, pair.serial, asked["requested_by"], to_text(at), *_times(pair)),
             )
             self._write_pair(uid, pair, at=at)
+            connection.execute(
+                "UPDATE spv_grant SET holder = ? WHERE uid = ? AND (? <> '' OR holder = '')",
+                (asked["holder"], uid, asked["holder"]),
+            )
+            connection.execute(
+                "UPDATE cif_grant SET not_allowed_at = NULL WHERE grant_uid = ?", (uid,)
+            )
+            if uid != asked["grant_uid"]:
+                connection.execute(
+                    "INSERT OR IGNORE INTO offer (grant_uid, cif, first_seen_at) "
+                    "SELECT ?, cif, ? FROM cif_grant WHERE grant_uid = ?",
+                    (uid, to_text(at), asked["grant_uid"]),
+                )
             self._db.append(
-                "grant:authorise", requested_by, uid, {"renewed": grant is not None}, at=at
+                "grant:authorise",
+                asked["requested_by"],
+                uid,
+                {"renewed": known is not None, "asked": asked["grant_uid"] or ""},
+                at=at,
             )
         self._unsaved.pop(uid, None)
         self._journal.drop(bytes.fromhex(uid))
-        return uid
+        return Authorised(uid, pair.serial, known is not None, asked["about"])
+
+    def _with_certificate(self, serial: str, preferred: str | None) -> str | None:
+        """Return the grant of this certificate, None when there is none that is not revoked."""
+        row = self._db.durable.execute(
+            "SELECT uid FROM spv_grant WHERE serial = ? AND serial <> '' AND state <> 'revoked' "
+            "ORDER BY uid IS NOT ?, created_at LIMIT 1",
+            (serial, preferred),
+        ).fetchone()
+        return row[0] if row else None
 
     # -- CIFs
 
@@ -243,13 +289,51 @@ class Grants:
             )
             self._db.append("cif:map", confirmed_by, grant, {"cif": cifs.mask_cnp(number)}, at=at)
 
-    def unmap_cif(self, cif: str, *, by: str, at: datetime) -> None:
-        """Take a CIF from every grant; nothing happens when none has it."""
+    def unmap_cif(self, cif: str, *, by: str, grant: str | None = None, at: datetime) -> None:
+        """Take a CIF from this grant, or from every one; nothing happens when none has it."""
         number = _number(cif)
         with self._db.transaction() as connection:
-            taken = connection.execute("DELETE FROM cif_grant WHERE cif = ?", (number,)).rowcount
-            if taken:
-                self._db.append("cif:unmap", by, "", {"cif": cifs.mask_cnp(number)}, at=at)
+            taken = connection.execute(
+                "DELETE FROM cif_grant WHERE cif = ? AND (? IS NULL OR grant_uid = ?) "
+                "RETURNING grant_uid",
+                (number, grant, grant),
+            ).fetchall()
+            for (uid,) in taken:
+                self._db.append("cif:unmap", by, uid, {"cif": cifs.mask_cnp(number)}, at=at)
+
+    def not_allowed(self, cif: str, grant: str, *, by: str, at: datetime) -> bool:
+        """ANAF said that this grant has no right on the CIF: it comes last from now on.
+
+        Until it is confirmed or authorised again; of several such the one that
+        was refused longest ago is tried first. Returns whether another grant is
+        left that ANAF has not refused. Raises `NotFound` for a grant without the CIF.
+        """
+        number = _number(cif)
+        with self._db.transaction() as connection:
+            row = connection.execute(
+                "SELECT not_allowed_at FROM cif_grant WHERE cif = ? AND grant_uid = ?",
+                (number, grant),
+            ).fetchone()
+            if row is None:
+                raise NotFound(
+                    Sentence(
+                        "CIF-ul nu este legat de această autorizare.",
+                        "the CIF is not linked to this authorisation",
+                    )
+                )
+            connection.execute(
+                "UPDATE cif_grant SET not_allowed_at = ? WHERE cif = ? AND grant_uid = ?",
+                (to_text(at), number, grant),
+            )
+            if row[0] is None:
+                data = {"cif": cifs.mask_cnp(number)}
+                self._db.append("cif:not-allowed", by, grant, data, at=at)
+            (others,) = connection.execute(
+                "SELECT COUNT(*) FROM cif_grant m JOIN spv_grant g ON g.uid = m.grant_uid "
+                "WHERE m.cif = ? AND m.not_allowed_at IS NULL AND g.state <> 'revoked'",
+                (number,),
+            ).fetchone()
+        return bool(others)
 
     def for_cif(self, cif: str) -> list[str]:
         """Return the grants that reach this CIF, the best one first."""
@@ -258,7 +342,8 @@ class Grants:
             for (uid,) in self._db.durable.execute(
                 "SELECT g.uid FROM cif_grant m JOIN spv_grant g ON g.uid = m.grant_uid "
                 "WHERE m.cif = ? AND g.state <> 'revoked' "
-                "ORDER BY g.state <> 'active', m.confirmed_at DESC, g.uid",
+                "ORDER BY m.not_allowed_at IS NOT NULL, m.not_allowed_at, g.state <> 'active', "
+                "m.confirmed_at DESC, g.uid",
                 (cif,),
             )
         ]
@@ -467,9 +552,7 @@ class Grants:
         application = self._db.durable.execute(
             "SELECT client_id, redirect_uri, changed_at FROM application"
         ).fetchone()
-        mapped = _by_grant(
-            self._db.durable.execute("SELECT grant_uid, cif FROM cif_grant ORDER BY cif")
-        )
+        mapped = self._cifs_by_grant()
         offered = _by_grant(
             self._db.durable.execute("SELECT grant_uid, cif FROM offer ORDER BY cif")
         )
@@ -481,12 +564,15 @@ class Grants:
                 {
                     "grant": uid,
                     "serial": row["serial"],
+                    "holder": row["holder"],
                     "state": row["state"],
                     "requested_by": row["requested_by"],
                     "created_at": row["created_at"],
                     "issued_at": row["issued_at"],
                     "access_expires_at": row["access_expires_at"],
+                    "renew_at": _renew_at(row),
                     "refresh_expires_at": row["refresh_expires_at"],
+                    "refused_at": row["refused_at"],
                     "last_used_at": row["last_used_at"],
                     "cifs": held,
                     "offered": [n for n in offered.get(uid, []) if n not in held],
@@ -498,6 +584,29 @@ class Grants:
             "grants": grants,
             "keys": self._db.keys(),
         }
+
+    def standing(self) -> dict[str, object]:
+        """Return what warnings are made of: the grants that are not revoked, nothing secret."""
+        mapped = self._cifs_by_grant()
+        shown = ("holder", "state", "requested_by", "created_at", "issued_at", "refresh_expires_at")
+        return {
+            "application": self.application() is not None,
+            "grants": [
+                {
+                    "grant": row["uid"],
+                    **{name: row[name] for name in shown},
+                    "cifs": mapped.get(row["uid"], []),
+                }
+                for row in self._rows(
+                    "SELECT * FROM spv_grant WHERE state <> 'revoked' ORDER BY created_at, uid"
+                )
+            ],
+        }
+
+    def _cifs_by_grant(self) -> dict[str, list[str]]:
+        return _by_grant(
+            self._db.durable.execute("SELECT grant_uid, cif FROM cif_grant ORDER BY cif")
+        )
 
     def revoke(self, uid: str, *, by: str, at: datetime) -> None:
         """Erase the grant here: unmapped, its records deleted, its salt shredded.
@@ -536,19 +645,18 @@ class Grants:
             )
         return application
 
-    def _spend_state(self, session: str, state: str, at: datetime) -> tuple[str | None, str]:
+    def _spend_state(self, session: str, state: str, at: datetime) -> dict[str, Any]:
         with self._db.transaction() as connection:
-            row = connection.execute(
-                "SELECT session_hash, grant_uid, requested_by, expires_at FROM authorisation "
-                "WHERE state_hash = ?",
-                (_hash(state),),
-            ).fetchone()
-            if row and hmac.compare_digest(row[0], _hash(session)):
+            row = next(
+                iter(self._rows("SELECT * FROM authorisation WHERE state_hash = ?", _hash(state))),
+                None,
+            )
+            if row and hmac.compare_digest(row["session_hash"], _hash(session)):
                 connection.execute(
                     "DELETE FROM authorisation WHERE state_hash = ?", (_hash(state),)
                 )
-                if to_text(at) < row[3]:
-                    return row[1], row[2]
+                if to_text(at) < row["expires_at"]:
+                    return row
             self._db.append("authorisation:bad-state", "web", "", {}, at=at)
         raise _bad(
             "Cererea de autorizare a expirat (are 10 minute) sau a fost deja folosită; "
@@ -598,6 +706,15 @@ def _may_refresh(row: dict[str, Any], at: datetime) -> bool:
     if row["state"] != "active":
         return False
     return row["retry_after"] is None or at >= from_text(row["retry_after"])
+
+
+def _renew_at(row: dict[str, Any]) -> str | None:
+    """Return when the pair is renewed by itself, None when only a person can."""
+    if row["state"] != "active":
+        return None
+    issued, ends = from_text(row["issued_at"]), from_text(row["access_expires_at"])
+    due = to_text(issued + (ends - issued) * 2 / 3)
+    return max(due, row["retry_after"] or "")
 
 
 def _times(pair: TokenPair) -> tuple[str, str, str]:

@@ -60,11 +60,11 @@ class World:
             CLIENT_ID, Secret(CLIENT_SECRET), CALLBACK, by="ana", at=self.now
         )
         _, state = self.grants.begin("session", requested_by="ana", grant=grant, at=self.now)
-        uid = await self.grants.finish(
+        done = await self.grants.finish(
             "session", state, code=Secret("the-code"), error=None, at=self.now
         )
-        self.grants.map_cif(CIF, uid, confirmed_by="ana", at=self.now)
-        return uid
+        self.grants.map_cif(CIF, done.grant, confirmed_by="ana", at=self.now)
+        return done.grant
 
     async def list(self) -> Answer:
         return await self.call("listaMesajeFactura", f"zile=60&cif={CIF}")

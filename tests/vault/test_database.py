@@ -155,6 +155,59 @@ def test_the_database_of_another_version_is_refused(database: Database, director
         open_again(directory)
 
 
+def test_the_first_schema_becomes_todays_with_everything_in_it(
+    database: Database, directory: Path
+) -> None:
+    put(database, ALFA, b"alfa")
+    with database.transaction() as connection:
+        connection.execute(
+            "INSERT INTO spv_grant (uid, serial, state, requested_by, created_at, issued_at, "
+            "access_expires_at, refresh_expires_at) "
+            "VALUES ('g', '1', 'active', 'ana', '', '', '', '')"
+        )
+        connection.execute(
+            "INSERT INTO cif_grant (cif, grant_uid, confirmed_by, confirmed_at) "
+            "VALUES ('12345674', 'g', 'ana', '')"
+        )
+    database.close()
+    _make_first_schema(directory)
+
+    for _ in range(2):
+        again = open_again(directory)
+        assert again.durable.execute("PRAGMA user_version").fetchone() == (2,)
+        assert again.get(ALFA, Purpose.TOKENS) == (b"alfa", 1)
+        assert again.durable.execute("SELECT serial, holder FROM spv_grant").fetchall() == [
+            ("1", "")
+        ]
+        assert again.durable.execute("SELECT cif, not_allowed_at FROM cif_grant").fetchall() == [
+            ("12345674", None)
+        ]
+        assert again.durable.execute("SELECT holder, about FROM authorisation").fetchall() == []
+        assert again.audit_breaks() == []
+        again.close()
+
+
+def _make_first_schema(directory: Path) -> None:
+    """Put everything that vault.db holds into a file of the first schema, in its place."""
+    path, old = directory / "vault.db", directory / "old.db"
+    connection = sqlite3.connect(old, isolation_level=None)
+    connection.executescript(Path(__file__).with_name("schema_1.sql").read_text())
+    connection.execute("PRAGMA user_version = 1")
+    connection.execute("ATTACH ? AS today", (str(path),))
+    tables = connection.execute("SELECT name FROM main.sqlite_master WHERE type = 'table'")
+    for (table,) in tables.fetchall():
+        names = [row[1] for row in connection.execute(f"PRAGMA main.table_info({table})")]
+        assert names, table
+        columns = ", ".join(names)
+        connection.execute(
+            f"INSERT INTO main.{table} ({columns}) SELECT {columns} FROM today.{table}"
+        )
+    connection.close()
+    for suffix in ("", "-wal", "-shm"):
+        path.with_name(path.name + suffix).unlink(missing_ok=True)
+    old.rename(path)
+
+
 def test_the_audit_chain_is_append_only_and_shows_what_was_changed(database: Database) -> None:
     put(database, ALFA, b"one")
     put(database, ALFA, b"two")

@@ -19,7 +19,10 @@ async def test_the_way_from_nothing_to_a_mapped_cif(vault: VaultProcess, anaf: A
     assert (await vault.enrol.get("/status")).json()["application"] is None
     assert (await vault.enrol.put("/application", json=APPLICATION)).status_code == 204
     begun = (
-        await vault.enrol.post("/authorisations", json={"session": "s", "requested_by": "ana"})
+        await vault.enrol.post(
+            "/authorisations",
+            json={"session": "s", "requested_by": "ana", "holder": "Ana Pop", "about": "client-7"},
+        )
     ).json()
     address = urlsplit(begun["authorise_url"])
     assert address.path == "/anaf-oauth2/v1/authorize"
@@ -34,15 +37,29 @@ async def test_the_way_from_nothing_to_a_mapped_cif(vault: VaultProcess, anaf: A
         "/authorisations/code", json={"session": "s", "state": begun["state"], "code": "c"}
     )
     grant = finished.json()["grant"]
+    assert finished.json() == {
+        "grant": grant,
+        "serial": "3400002569AB",
+        "renewed": False,
+        "about": "client-7",
+    }
     body = {"grant": grant, "confirmed_by": "ana"}
     assert (await vault.enrol.put("/cifs/RO12345674", json=body)).status_code == 204
     status = (await vault.enrol.get("/status")).json()
     assert status["application"]["client_id"] == CLIENT_ID
     (shown,) = status["grants"]
     assert shown["grant"] == grant
-    assert shown["serial"] == "3400002569AB"
+    assert (shown["serial"], shown["holder"]) == ("3400002569AB", "Ana Pop")
     assert (shown["state"], shown["cifs"], shown["offered"]) == ("active", ["12345674"], [])
-    assert shown["access_expires_at"] > shown["created_at"]
+    assert shown["access_expires_at"] > shown["renew_at"] > shown["created_at"]
+    assert shown["refused_at"] is None
+    for named, cifs in (("0" * 32, ["12345674"]), (grant, [])):
+        answer = await vault.enrol.request(
+            "DELETE", "/cifs/12345674", json={"by": "ana", "grant": named}
+        )
+        assert answer.status_code == 204
+        assert (await vault.grant())["cifs"] == cifs
+    await vault.map("12345674", grant)
     assert (await vault.enrol.request("DELETE", "/cifs/12345674")).status_code == 204
     assert (await vault.grant())["cifs"] == []
     tested = (await vault.enrol.post(f"/grants/{grant}/test")).json()
@@ -67,6 +84,7 @@ REFUSED: list[tuple[str, str, Any, int]] = [
     ("PUT", "/application", APPLICATION | {"client_secret": 5}, 400),
     ("PUT", "/application", APPLICATION | {"client_secret": None, "client_id": "other"}, 400),
     ("POST", "/authorisations", {"session": "s"}, 400),
+    ("POST", "/authorisations", {"session": "s", "requested_by": "a", "holder": "x" * 121}, 400),
     ("POST", "/authorisations", {"session": "s", "requested_by": "a", "grant": "f" * 32}, 404),
     ("POST", "/authorisations/code", {"session": "s", "state": "invented", "code": "c"}, 400),
     ("PUT", "/cifs/12345674", {"grant": "0" * 32, "confirmed_by": "ana"}, 404),

@@ -40,7 +40,9 @@ async def test_a_list_passes_with_the_token_and_comes_back_as_it_is(
     assert call["query"] == f"startTime=1&endTime=2&cif={CIF}&pagina=1"
     assert call["headers"]["authorization"] == f"Bearer {anaf.issued[0]}"
     assert "arhivar-cif" not in call["headers"]
-    assert (await vault.grant())["last_used_at"]
+    shown = await vault.grant()
+    assert shown["last_used_at"]
+    assert answer.headers["Arhivar-Grant"] == shown["grant"]
 
 
 async def test_cookies_and_unknown_headers_do_not_come_back(
@@ -49,7 +51,13 @@ async def test_cookies_and_unknown_headers_do_not_come_back(
     anaf.api_headers = [(b"x-echo", b"canary"), (b"location", b"https://evil.example/")]
     await vault.enrolled(CIF)
     answer = await vault.list(CIF)
-    assert set(answer.headers) <= {"content-type", "content-length", "date", "transfer-encoding"}
+    assert set(answer.headers) <= {
+        "content-type",
+        "content-length",
+        "date",
+        "transfer-encoding",
+        "arhivar-grant",
+    }
 
 
 async def test_a_header_that_no_answer_may_hold_is_left_out_and_the_answer_comes(
@@ -429,6 +437,65 @@ async def test_seen_cifs_of_a_stranger_or_without_sense_are_refused(vault: Vault
         answer = await vault.spv.post("/arhivar/seen-cifs", json=body)
         assert answer.status_code == status
         assert answer.json()["error"]["ro"]
+
+
+async def test_a_grant_that_anaf_does_not_allow_comes_last_until_it_is_confirmed_again(
+    vault: VaultProcess, anaf: Anaf
+) -> None:
+    first = await vault.enrolled(CIF)
+    anaf.serial = "77:77"
+    second = await vault.authorise()
+    await vault.map(CIF, second)
+
+    async def refused(grant: str) -> bool:
+        body = {"cif": CIF, "grant": grant}
+        return bool((await vault.spv.post("/arhivar/not-allowed", json=body)).json()["again"])
+
+    async def serves() -> str:
+        return str((await vault.list(CIF)).headers["Arhivar-Grant"])
+
+    assert await serves() == second
+    assert await refused(second)
+    assert await serves() == first
+    assert not await refused(first)
+    assert await serves() == second, "the one that was refused longest ago"
+    await vault.map(CIF, first)
+    assert await serves() == first
+
+
+async def test_only_a_grant_of_the_cif_can_be_reported_as_not_allowed(vault: VaultProcess) -> None:
+    grant = await vault.enrolled(CIF)
+    for body, status in (
+        ({"cif": "87654321", "grant": grant}, 404),
+        ({"cif": CIF, "grant": "0" * 32}, 404),
+        ({"cif": CIF}, 400),
+        ({"cif": 5, "grant": grant}, 400),
+        ({"cif": "", "grant": grant}, 400),
+    ):
+        answer = await vault.spv.post("/arhivar/not-allowed", json=body)
+        assert answer.status_code == status, body
+
+
+async def test_standing_names_the_grants_that_are_there_and_no_secret(vault: VaultProcess) -> None:
+    assert (await vault.spv.get("/arhivar/standing")).json() == {"application": False, "grants": []}
+    grant = await vault.enrolled(CIF)
+    answer = await vault.spv.get("/arhivar/standing")
+    (shown,) = answer.json()["grants"]
+    assert answer.json()["application"] is True
+    assert (shown["grant"], shown["state"], shown["cifs"]) == (grant, "active", [CIF])
+    assert shown.keys() == {
+        "grant",
+        "holder",
+        "state",
+        "requested_by",
+        "created_at",
+        "issued_at",
+        "refresh_expires_at",
+        "cifs",
+    }
+    assert "canary" not in answer.text
+    await vault.enrol.post(f"/grants/{grant}/revoke", json={"by": "ana"})
+    assert (await vault.spv.get("/arhivar/standing")).json()["grants"] == []
 
 
 def _resident(vault: VaultProcess) -> int:

@@ -15,6 +15,7 @@ import pytest
 from appliance.core.errors import BadInput, Busy, NotFound
 from appliance.vault.envelope import Purpose
 from appliance.vault.errors import NeedsAuthorisation, SealBroken, TokenRefused, Unreachable
+from appliance.vault.grants import Authorised
 from appliance.vault.secret import Secret
 from tests.support.anaf import Anaf
 from tests.support.vault import CALLBACK, CIF, START, World
@@ -381,20 +382,60 @@ async def test_authorising_during_a_refresh_keeps_the_newer_authorisation(
     assert access.token.reveal() == anaf.issued[2]
 
 
-async def test_a_renewed_certificate_can_take_over_a_grant_with_its_cifs(
+async def test_another_certificate_takes_over_no_grant_and_is_offered_its_cifs(
     world: World, anaf: Anaf
 ) -> None:
     uid = await world.authorise()
     anaf.serial = "99:99"
-    assert await world.authorise(grant=uid) == uid
-    (grant,) = world.grants.status()["grants"]  # type: ignore[attr-defined]
-    assert (grant["serial"], grant["cifs"]) == ("9999", [CIF])
+    world.now += timedelta(minutes=1)
+    _, state = world.grants.begin("session", requested_by="dan", grant=uid, at=world.now)
+    done = await world.grants.finish("session", state, code=Secret("c"), error=None, at=world.now)
+    assert (done.grant != uid, done.serial, done.renewed) == (True, "9999", False)
+    first, second = world.grants.status()["grants"]  # type: ignore[attr-defined]
+    assert (first["grant"], first["cifs"], first["offered"]) == (uid, [CIF], [])
+    assert (second["grant"], second["cifs"], second["offered"]) == (done.grant, [], [CIF])
+    await world.list()
+    assert world.used_token() == anaf.issued[0], "nobody confirmed the new one"
+    world.grants.map_cif(CIF, done.grant, confirmed_by="ana", at=world.now)
+    await world.list()
+    assert world.used_token() == anaf.issued[2]
+
+
+async def test_the_certificate_of_another_grant_renews_that_one(world: World, anaf: Anaf) -> None:
+    first = await world.authorise()
+    anaf.serial = "99:99"
+    second = await world.authorise()
+    _, state = world.grants.begin("session", requested_by="ana", grant=first, at=world.now)
+    done = await world.grants.finish("session", state, code=Secret("c"), error=None, at=world.now)
+    assert (done.grant, done.renewed) == (second, True)
+
+
+async def test_a_token_without_a_certificates_serial_is_of_no_grant_that_is_there(
+    world: World, anaf: Anaf
+) -> None:
+    anaf.serial = ""
+    first = await world.authorise()
+    assert await world.authorise(grant=first) != first
+
+
+async def test_the_holders_name_and_what_it_was_about_come_back(world: World) -> None:
+    await world.authorise()
+    for holder, shown in (("Ana Pop", "Ana Pop"), ("", "Ana Pop"), ("Ana Șerban", "Ana Șerban")):
+        _, state = world.grants.begin(
+            "session", requested_by="ana", holder=holder, about="client-7", at=world.now
+        )
+        done = await world.grants.finish(
+            "session", state, code=Secret("c"), error=None, at=world.now
+        )
+        assert done.about == "client-7"
+        [grant] = world.grants.standing()["grants"]  # type: ignore[misc]
+        assert (grant["holder"], grant["grant"]) == (shown, done.grant)  # type: ignore[index]
 
 
 async def test_a_state_serves_once_its_session_alone_and_ten_minutes(world: World) -> None:
     await world.authorise()
 
-    async def finish(session: str, state: str) -> str:
+    async def finish(session: str, state: str) -> Authorised:
         return await world.grants.finish(session, state, code=Secret("c"), error=None, at=world.now)
 
     _, state = world.grants.begin("session", requested_by="ana", at=world.now)
@@ -503,8 +544,8 @@ async def test_a_grant_revoked_while_the_browser_was_away_stays_revoked(world: W
     uid = await world.authorise()
     _, state = world.grants.begin("session", requested_by="ana", grant=uid, at=world.now)
     world.grants.revoke(uid, by="ana", at=world.now)
-    other = await world.grants.finish("session", state, code=Secret("c"), error=None, at=world.now)
-    assert other != uid
+    done = await world.grants.finish("session", state, code=Secret("c"), error=None, at=world.now)
+    assert (done.grant != uid, done.renewed) == (True, False)
     assert bytes.fromhex(uid) not in world.database.salted()
     with pytest.raises(NotFound):
         await world.grants.access(uid, at=world.now)
