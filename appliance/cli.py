@@ -259,7 +259,7 @@ def simulator(**options: Any) -> None:
     \b
     answers      waf maintenance bad_gateway not_found_page error empty no_content too_many
                  too_many_retry unauthorized technical extra_brace expired expired_text no_right
-                 nothing
+                 nothing bad_token echo
     sending      cut slow late wrong_type invalid_json
     lists        numbers no_id foreign nameless_entry foreign_entry unknown_tip repeated growing few
     zips         truncated bad_crc one_member only_signature extra_member wrong_names other_id

@@ -9,6 +9,7 @@
     POST /simulator/indexing    {"minutes": 15}: new messages are listed 0 to 15 minutes late
     POST /simulator/oauth       {"next"?: "access_denied"|"no_code", "rotation"?, "serial"?}
     POST /simulator/limits      {"calls_per_minute"?: 0, ...}; counters start again
+    POST /simulator/issued      {}: every code and token that was given out since the start
 
 `path` is any part of a path; without one every call of ANAF's is meant.
 """
@@ -166,6 +167,8 @@ class Control:
             self.authority.rotation = bool(wanted.get("rotation", self.authority.rotation))
             self.authority.serial = str(wanted.get("serial", self.authority.serial))
             return {"serial": self.authority.serial, "rotation": self.authority.rotation}
+        if name == "issued":
+            return {"issued": list(self.authority.issued)}
         if name == "limits":
             limits = {key: int(value) for key, value in wanted.items()}
             state.limits = dataclasses.replace(state.limits, **limits)

@@ -13,7 +13,7 @@ from typing import Any
 
 from appliance.simulator import spoiled_lists as lists
 from appliance.simulator import spoiled_zips as zips
-from appliance.simulator.http import Request, Response, error_answer
+from appliance.simulator.http import Request, Response, error_answer, json_answer
 from appliance.simulator.state import State
 
 
@@ -105,6 +105,12 @@ def _nothing(scene: Scene) -> Response:
     return error_answer(f"Nu exista mesaje {when}", "Lista Mesaje")
 
 
+def _echo(scene: Scene) -> Response:
+    sent = f"{scene.request.headers.get('authorization', '')} {scene.request.body.decode()}"
+    told = {"error": "invalid_grant", "error_description": f"refused: {sent}"}
+    return json_answer(told, status=400)
+
+
 _EXPIRED = (
     "Fisierul nu mai poate fi descarcat pentru ca a trecut perioada de 60 de zile in care este "
     "disponibil"
@@ -130,6 +136,12 @@ FAULTS: Mapping[str, Fault] = {
         "a 401 told in JSON, under 200",
         b'{"timestamp":"24-11-2026 10:00:00","status":401,"error":"Unauthorized"}',
     ),
+    "bad_token": _fixed(
+        "401, as for a token that ANAF does not know",
+        b'{"status":401,"error":"Unauthorized","message":"invalid_token"}',
+        status=401,
+    ),
+    "echo": Fault("400 with an error that repeats the request, its token included", _echo),
     "technical": _fixed(
         "A aparut o eroare tehnica. Cod: 1814",
         b'{"eroare":"A aparut o eroare tehnica. Cod: 1814","titlu":"Lista Mesaje"}',

@@ -64,11 +64,13 @@ class Authority:
         self._codes: dict[str, Grant] = {}
         self._used: set[str] = set()
         self.rotation = True  # a refresh token works once
+        self.issued: list[str] = []  # every code and every token, for whoever looks for leaks
 
     def code(self, redirect_uri: str) -> str:
         """Return a code for the certificate at hand, good once within a minute."""
         code = secrets.token_hex(32)
         self._codes[code] = Grant(redirect_uri, self.serial, self._now() + CODE)
+        self.issued.append(code)
         return code
 
     def exchange(self, form: Mapping[str, str], client: tuple[str, str]) -> dict[str, Any]:
@@ -118,12 +120,14 @@ class Authority:
         """Return a new pair; without `token_content_type=jwt` an access token the API refuses."""
         now = self._now()
         access = self._jwt(serial, now, ACCESS, "Bearer") if jwt else secrets.token_hex(32)
+        refresh = self._jwt(serial, now, REFRESH, "Refresh")
+        self.issued += [access, refresh]
         return {
             "access_token": access,
             "expires_in": int(ACCESS.total_seconds()),
             "token_type": "Bearer",
             "scope": "clientappid info issuer role serial",
-            "refresh_token": self._jwt(serial, now, REFRESH, "Refresh"),
+            "refresh_token": refresh,
         }
 
     def serial_of(self, authorization: str) -> str | None:

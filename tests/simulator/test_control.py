@@ -7,7 +7,7 @@ import pytest
 
 from appliance.core import anaf_zip, certificates, signature, spv
 from appliance.simulator.generator import plan
-from tests.simulator.calls import FIRST, SECOND, get, refused, simple
+from tests.simulator.calls import FIRST, SECOND, exchange, get, refused, simple
 from tests.support.simulator import NOON, Clock, Running
 
 
@@ -32,6 +32,29 @@ def test_an_invoice_can_arrive_now(client: httpx.Client, clock: Clock) -> None:
     (message,) = answer["messages"]
     package = anaf_zip.read_zip(get(client, "descarcare", id=message["id"]).content)
     assert package.document == document.encode()
+
+
+def test_every_code_and_token_that_was_given_out_can_be_asked_for(
+    client: httpx.Client, spv_server: Running
+) -> None:
+    about = spv_server.about
+    query = {"client_id": about["client_id"], "redirect_uri": "http://localhost/back"}
+    sent = client.get("/anaf-oauth2/v1/authorize", params=query).headers["location"]
+    code = sent.rpartition("code=")[2]
+    pair = exchange(
+        client,
+        about,
+        grant_type="authorization_code",
+        code=code,
+        redirect_uri=query["redirect_uri"],
+    ).json()
+
+    issued = client.post("/simulator/issued", json={}).json()["issued"]
+
+    assert issued == [
+        about["access_token"], about["refresh_token"], code,
+        pair["access_token"], pair["refresh_token"],
+    ]  # fmt: skip
 
 
 @pytest.mark.parametrize("body", [b"[]", b"{", b'{"now": "x"}', b'{"advance": "x"}'])

@@ -74,7 +74,7 @@ def test_the_page_names_every_path_that_the_simulator_has() -> None:
     anafs = re.findall(r'\((?:True|False), "(\w+)"\)', (sources / "app.py").read_text())
 
     assert len(anafs) == 6
-    assert len(own) == 9
+    assert len(own) == 10
     for path in anafs:
         assert f"$API/{path}?" in page, path
     for path in filter(None, own):

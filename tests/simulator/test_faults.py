@@ -19,6 +19,7 @@ from appliance.core.errors import BadInput
 from appliance.simulator import Limits, rules
 from appliance.simulator.faults import FAULTS
 from appliance.simulator.state import WINDOW
+from tests.simulator.calls import exchange
 from tests.support.simulator import NOON, Clock, Running, running_simulator
 
 API = "/prod/FCTEL/rest"
@@ -360,6 +361,21 @@ def test_a_script_is_a_file_or_a_rule(tmp_path: Path) -> None:
         rules.script([str(path)])
     with pytest.raises(BadInput, match="no file has this name"):
         rules.script(["missing.json"])
+
+
+def test_an_error_of_the_token_endpoint_can_repeat_what_it_was_sent(
+    client: httpx.Client, spv_server: Running
+) -> None:
+    about = spv_server.about
+    arm(client, kind="echo", path="token")
+
+    refused = exchange(
+        client, about, grant_type="refresh_token", refresh_token=about["refresh_token"]
+    )
+
+    assert refused.status_code == 400
+    assert refused.json()["error"] == "invalid_grant"
+    assert about["refresh_token"] in refused.json()["error_description"]
 
 
 def test_the_command_explains_every_kind_and_every_condition() -> None:
