@@ -10,6 +10,7 @@ __all__ = [
     "KeyRefused",
     "NeedsAuthorisation",
     "NotFound",
+    "RecoveryRefused",
     "SealBroken",
     "TokenRefused",
     "Unreachable",
@@ -19,6 +20,10 @@ __all__ = [
 
 class KeyRefused(ArhivarError):
     """The key-encryption key cannot be used: the vault does not start without it."""
+
+
+class RecoveryRefused(ArhivarError):
+    """The file of the keys sealed to paper, or the paper, does not belong to this vault."""
 
 
 class VaultRunning(ArhivarError):

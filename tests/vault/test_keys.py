@@ -93,7 +93,7 @@ def test_what_is_no_random_key_is_refused(tmp_path: Path, content: bytes) -> Non
 
 
 def test_an_absent_key_says_how_to_get_one(tmp_path: Path) -> None:
-    with pytest.raises(KeyRefused, match="arhivar init"):
+    with pytest.raises(KeyRefused, match="arhivar vault init"):
         keys.load(tmp_path / "kek", {})
 
 
