@@ -123,6 +123,12 @@ async def by_uid(uid: str) -> Account | None:
     return _account(await fetch(f"{_ACCOUNT} WHERE uid = ?", [uid]))
 
 
+async def administrators() -> list[Account]:
+    """Return the firm's administrators whose accounts are not disabled, the oldest first."""
+    rows = await fetch(f"{_ACCOUNT} WHERE firm_role = 'admin' AND disabled_at IS NULL ORDER BY id")
+    return [_read(row) for row in rows]
+
+
 async def viewer(account_id: int) -> Viewer:
     """Return the person with every role as it is now; `NotFound` when absent or disabled."""
     if not ENGINE.in_own_transaction():

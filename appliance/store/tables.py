@@ -379,6 +379,32 @@ class ImportItem(Table, tablename="import_item", db=ENGINE):
     settled_at = Text(default=None, null=True)
 
 
+class Mail(Table, tablename="mail", db=ENGINE):
+    id: Serial
+    uid = Text()
+    cause = Text()
+    recipient = Text()
+    language = Text()
+    subject = Text()
+    text = Text()
+    state = Text()
+    problem = Text(default=None, null=True)
+    created_at = Text()
+    settled_at = Text(default=None, null=True)
+
+
+class SpvGrant(Table, tablename="spv_grant", db=ENGINE):
+    grant_uid = Text(primary_key=True)
+    holder = Text()
+    state = Text()
+    requested_by = Text()
+    issued_at = Text()
+    access_expires_at = Text()
+    refresh_expires_at = Text()
+    cifs = Text()
+    seen_at = Text()
+
+
 class Audit(Table, tablename="audit", db=ENGINE):
     seq = Integer(primary_key=True)
     body = Blob()

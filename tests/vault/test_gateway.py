@@ -490,6 +490,7 @@ async def test_standing_names_the_grants_that_are_there_and_no_secret(vault: Vau
         "requested_by",
         "created_at",
         "issued_at",
+        "access_expires_at",
         "refresh_expires_at",
         "cifs",
     }
