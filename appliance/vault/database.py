@@ -21,9 +21,10 @@ from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 from appliance.core import chain
-from appliance.core.errors import Busy, SchemaUnknown
+from appliance.core.errors import Busy, NotFound, SchemaUnknown
 from appliance.core.sentence import Sentence
 from appliance.core.times import to_text
 from appliance.disk import fsync_directory
@@ -151,19 +152,47 @@ class Database:
 
     def __init__(self, directory: Path, keyring: Keyring, *, at: datetime) -> None:
         _make_private(directory)
+        self._connect(directory, keyring, read_only=False)
+        self._prepare(at)
+        self._check_keys(at)
+        self._read_marks()
+
+    @classmethod
+    def to_look_at(cls, directory: Path, keyring: Keyring) -> Database:
+        """Return the files as they are, for reading beside the process that serves them.
+
+        Nothing is made, upgraded or written. Raises `NotFound` when there are none,
+        `SchemaUnknown` and `KeyRefused` as opening does.
+        """
+        database = cls.__new__(cls)
+        if not (directory / "vault.db").exists():
+            raise NotFound(
+                Sentence(
+                    f"În {directory} nu este niciun seif; pornește seiful sau restaurează copia "
+                    "de siguranță.",
+                    f"there is no vault in {directory}; start the vault or restore a backup",
+                )
+            )
+        database._connect(directory, keyring, read_only=True)
+        (schema,) = database.durable.execute("PRAGMA user_version").fetchone()
+        if schema != SCHEMA:
+            raise database._other_schema(schema)
+        database._check_needed_keys()
+        database._read_marks()
+        return database
+
+    def _connect(self, directory: Path, keyring: Keyring, *, read_only: bool) -> None:
+        connect = _look if read_only else _connect
         self.path = directory / "vault.db"
         self._keyring = keyring
-        self.durable = _connect(self.path)
+        self.durable = connect(self.path)
         # Counters may lose their last second in a power cut, never in a crash:
         # ANAF counts as well, and an fsync for each call would cost more than the call.
-        self.counters = _connect(self.path, synchronous="NORMAL")
-        self._shred = _connect(directory / "shred.db", journal="DELETE", synchronous="EXTRA")
-        self._shred.execute(
-            "CREATE TABLE IF NOT EXISTS salt (subject BLOB PRIMARY KEY, salt BLOB NOT NULL) STRICT"
-        )
-        self._prepare(at)
+        self.counters = connect(self.path, synchronous="NORMAL")
+        self._shred = connect(directory / "shred.db", journal="DELETE", synchronous="EXTRA")
+
+    def _read_marks(self) -> None:
         (self.installation,) = self.durable.execute("SELECT uid FROM installation").fetchone()
-        self._check_keys(at)
         self._written = self._audited_versions()
         self._distrusted = self._find_rolled_back()
 
@@ -181,6 +210,12 @@ class Database:
     def counting(self) -> AbstractContextManager[sqlite3.Connection]:
         """Like `transaction()`, without waiting for the disk."""
         return _transaction(self.counters)
+
+    def rows(self, query: str, *values: object) -> list[dict[str, Any]]:
+        """Return what a query finds, each row by the names of its columns."""
+        cursor = self.durable.execute(query, values)
+        names = [column[0] for column in cursor.description]
+        return [dict(zip(names, row, strict=True)) for row in cursor]
 
     def put(self, subject: bytes, purpose: Purpose, secret: bytes, *, at: datetime) -> int:
         """Seal `secret` as the next version of its record, inside `transaction()`.
@@ -222,6 +257,13 @@ class Database:
 
         Raises `SealBroken` for one that was changed, moved or put back.
         """
+        row = self._current(subject, purpose)
+        if row is None:
+            return None
+        version, body = row
+        return self.unseal(subject, purpose, version, body), version
+
+    def _current(self, subject: bytes, purpose: int) -> tuple[int, bytes] | None:
         row = self.durable.execute(
             "SELECT r.version, r.body, h.version FROM record r LEFT JOIN record_high h "
             "ON h.subject = r.subject AND h.purpose = r.purpose "
@@ -231,9 +273,9 @@ class Database:
         if row is None:
             return None
         version, body, high = row
-        if version != high or (subject, int(purpose)) in self._distrusted:
+        if version != high or (subject, purpose) in self._distrusted:
             raise SealBroken
-        return self.unseal(subject, purpose, version, body), version
+        return version, body
 
     def version(self, subject: bytes, purpose: Purpose) -> int:
         """Return the version that is current, 0 when there is none."""
@@ -252,6 +294,49 @@ class Database:
         except ValueError:
             raise SealBroken from None
         return envelope.unseal(self._keyring, label, self._salt(subject), body)
+
+    def outdated(self) -> list[tuple[bytes, int]]:
+        """Return subject and purpose of the records that the newest key does not seal."""
+        return self.durable.execute(
+            "SELECT subject, purpose FROM record WHERE substr(body, 6, 4) <> ? "
+            "ORDER BY subject, purpose",
+            (self._keyring.newest,),
+        ).fetchall()
+
+    def rewrap(self, subject: bytes, purpose: int, *, at: datetime) -> bool:
+        """Put the record under the newest key, in a transaction of its own; its version stays.
+
+        False when there is nothing to do, or when somebody wrote it meanwhile: look
+        again. Raises `SealBroken` for a record that `get()` refuses as well.
+        """
+        row = self._current(subject, purpose)
+        if row is None or envelope.key_id_of(row[1]) == self._keyring.newest:
+            return False
+        version, body = row
+        try:
+            label = Label(self.installation, subject, Purpose(purpose), version)
+        except ValueError:
+            raise SealBroken from None
+        rewrapped = envelope.rewrap(self._keyring, label, self._salt(subject), body)
+        with self.transaction():
+            changed = self.durable.execute(
+                "UPDATE record SET body = ? WHERE subject = ? AND purpose = ? AND body = ?",
+                (rewrapped, subject, purpose, body),
+            ).rowcount
+            if changed:
+                self.append(
+                    "record:rewrap",
+                    "vault",
+                    subject.hex(),
+                    {
+                        "purpose": purpose,
+                        "version": version,
+                        "key_id": self._keyring.newest.hex(),
+                        "sha256": hashlib.sha256(rewrapped).hexdigest(),
+                    },
+                    at=at,
+                )
+        return bool(changed)
 
     def shred(self, subject: bytes) -> None:
         """Delete the subject's salt: none of its records opens any more, in no copy."""
@@ -325,6 +410,9 @@ class Database:
         return salt
 
     def _prepare(self, at: datetime) -> None:
+        self._shred.execute(
+            "CREATE TABLE IF NOT EXISTS salt (subject BLOB PRIMARY KEY, salt BLOB NOT NULL) STRICT"
+        )
         with self.transaction():
             (schema,) = self.durable.execute("PRAGMA user_version").fetchone()
             if schema == 0:
@@ -341,17 +429,20 @@ class Database:
                 self.append("schema:upgrade", "vault", "", {"to": SCHEMA}, at=at)
                 log.info("%s: schema %d is now %d", self.path, schema, SCHEMA)
             elif schema != SCHEMA:
-                raise SchemaUnknown(
-                    Sentence(
-                        f"Seiful ({self.path}) a fost scris de altă versiune a programului "
-                        f"(schema {schema}, aici {SCHEMA}); pornește versiunea potrivită.",
-                        f"the vault ({self.path}) was written by another version "
-                        f"(schema {schema}, here {SCHEMA}); run the matching version",
-                    )
-                )
+                raise self._other_schema(schema)
             self.durable.execute(f"PRAGMA user_version = {SCHEMA}")
 
-    def _check_keys(self, at: datetime) -> None:
+    def _other_schema(self, schema: int) -> SchemaUnknown:
+        return SchemaUnknown(
+            Sentence(
+                f"Seiful ({self.path}) a fost scris de altă versiune a programului "
+                f"(schema {schema}, aici {SCHEMA}); pornește versiunea potrivită.",
+                f"the vault ({self.path}) was written by another version "
+                f"(schema {schema}, here {SCHEMA}); run the matching version",
+            )
+        )
+
+    def _check_needed_keys(self) -> None:
         used = {
             envelope.key_id_of(body) for (body,) in self.durable.execute("SELECT body FROM record")
         }
@@ -365,6 +456,9 @@ class Database:
                     "put the right key or restore the backup that belongs to it",
                 )
             )
+
+    def _check_keys(self, at: datetime) -> None:
+        self._check_needed_keys()
         known = {identifier for (identifier,) in self.durable.execute("SELECT key_id FROM kek")}
         fresh = [identifier for identifier in self._keyring.ids if identifier not in known]
         if fresh:
@@ -509,6 +603,14 @@ def _connect(path: Path, *, journal: str = "WAL", synchronous: str = "FULL") -> 
         "temp_store = MEMORY",
     ):
         connection.execute(f"PRAGMA {pragma}")
+    return connection
+
+
+def _look(path: Path, **_: str) -> sqlite3.Connection:
+    uri = f"{path.resolve().as_uri()}?mode=ro"
+    connection = sqlite3.connect(uri, uri=True, isolation_level=None, timeout=5)
+    connection.execute("PRAGMA query_only = ON")
+    connection.execute("PRAGMA trusted_schema = OFF")
     return connection
 
 
