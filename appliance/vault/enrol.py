@@ -29,8 +29,8 @@ from typing import Any
 from appliance.core.sentence import Sentence
 from appliance.vault.errors import NeedsAuthorisation, SealBroken, TokenRefused, Unreachable
 from appliance.vault.gateway import Gateway
-from appliance.vault.grants import Grants
 from appliance.vault.limits import TooManyCalls
+from appliance.vault.parts import Parts
 from appliance.vault.secret import Secret
 from appliance.vault.wire import Answer, Refused, Request
 
@@ -41,8 +41,8 @@ _MAX_NAME = 120
 class Enrol:
     """The handler of enrol.sock."""
 
-    def __init__(self, grants: Grants, gateway: Gateway, now: Callable[[], datetime]) -> None:
-        self._grants = grants
+    def __init__(self, parts: Parts, gateway: Gateway, now: Callable[[], datetime]) -> None:
+        self._parts = parts
         self._gateway = gateway
         self._now = now
         self._routes: list[tuple[str, re.Pattern[str], Callable[..., Awaitable[Answer]]]] = [
@@ -75,7 +75,7 @@ class Enrol:
 
     async def _put_application(self, body: dict[str, Any], at: datetime) -> Answer:
         secret = _text(body, "client_secret", required=False)
-        self._grants.set_application(
+        self._parts.registration.set(
             _text(body, "client_id"),
             Secret(secret) if secret else None,
             _text(body, "redirect_uri"),
@@ -85,10 +85,10 @@ class Enrol:
         return Answer(204)
 
     async def _status(self, body: dict[str, Any], at: datetime) -> Answer:
-        return Answer.json(self._grants.status())
+        return Answer.json(self._parts.grants.status())
 
     async def _begin(self, body: dict[str, Any], at: datetime) -> Answer:
-        url, state = self._grants.begin(
+        url, state = self._parts.authorising.begin(
             _text(body, "session"),
             requested_by=_text(body, "requested_by"),
             holder=_text(body, "holder", required=False, longest=_MAX_NAME),
@@ -100,7 +100,7 @@ class Enrol:
 
     async def _finish(self, body: dict[str, Any], at: datetime) -> Answer:
         code = _text(body, "code", required=False)
-        authorised = await self._grants.finish(
+        authorised = await self._parts.authorising.finish(
             _text(body, "session"),
             _text(body, "state"),
             code=Secret(code) if code else None,
@@ -110,13 +110,13 @@ class Enrol:
         return Answer.json(asdict(authorised))
 
     async def _map(self, body: dict[str, Any], at: datetime, cif: str) -> Answer:
-        self._grants.map_cif(
+        self._parts.mapping.map(
             cif, _text(body, "grant"), confirmed_by=_text(body, "confirmed_by"), at=at
         )
         return Answer(204)
 
     async def _unmap(self, body: dict[str, Any], at: datetime, cif: str) -> Answer:
-        self._grants.unmap_cif(
+        self._parts.mapping.unmap(
             cif,
             by=_text(body, "by", required=False) or "portal",
             grant=_text(body, "grant", required=False) or None,
@@ -152,7 +152,7 @@ class Enrol:
         )
 
     async def _revoke(self, body: dict[str, Any], at: datetime, grant: str) -> Answer:
-        self._grants.revoke(grant, by=_text(body, "by", required=False) or "portal", at=at)
+        self._parts.grants.revoke(grant, by=_text(body, "by", required=False) or "portal", at=at)
         sentence = Sentence(
             "Autorizarea a fost ștearsă din Arhivar și nu mai poate fi folosită aici. La ANAF o "
             "retrage numai titularul certificatului, în portalul ANAF, cu „Renunțare Oauth”.",

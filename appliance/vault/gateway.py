@@ -36,8 +36,10 @@ from appliance.core import cif as cifs
 from appliance.core.errors import Busy
 from appliance.core.sentence import Sentence
 from appliance.vault.errors import NeedsAuthorisation, SealBroken, TokenRefused, Unreachable
-from appliance.vault.grants import Access, Grants
 from appliance.vault.limits import Call, Kind, Limits, TooManyCalls
+from appliance.vault.parts import Parts
+from appliance.vault.refusals import Refusals
+from appliance.vault.renewal import Access
 from appliance.vault.secret import Secret
 from appliance.vault.wire import Answer, Refused, Request
 
@@ -101,24 +103,27 @@ class Gateway:
         *,
         api_url: str,
         environment: str,
-        grants: Grants,
+        parts: Parts,
         limits: Limits,
+        refusals: Refusals,
         http: httpx.AsyncClient,
         now: Callable[[], datetime],
     ) -> None:
         self._api = api_url.rstrip("/")
         self._base = f"/{environment}/FCTEL/rest/"
-        self._grants = grants
+        self._grants = parts.grants
+        self._mapping = parts.mapping
+        self._renewal = parts.renewal
         self._limits = limits
         self._http = http
         self._now = now
         self._own: dict[tuple[str, str], Callable[[Request, datetime], Answer]] = {
             ("POST", "/arhivar/seen-cifs"): self._seen,
             ("POST", "/arhivar/not-allowed"): self._not_allowed,
-            ("GET", "/arhivar/standing"): lambda request, at: Answer.json(grants.standing()),
+            ("GET", "/arhivar/standing"): lambda request, at: Answer.json(parts.grants.standing()),
         }
-        self._noted: tuple[str, set[str]] = ("", set())
-        self._refusals = 0  # of ANAF for too many calls, one after the other
+        self._refusals = refusals
+        self._too_many = 0  # how often ANAF said so, one after the other
         self._paused_until = datetime.min.replace(tzinfo=UTC)
 
     async def __call__(self, request: Request) -> Answer:
@@ -151,10 +156,10 @@ class Gateway:
     async def hello(self, grant: str) -> int:
         """Make ANAF's own test call with the grant's token and return its status.
 
-        Raises what `Grants.access()` raises, `TooManyCalls` or `Unreachable`.
+        Raises what `Renewal.access()` raises, `TooManyCalls` or `Unreachable`.
         """
         at = self._now()
-        access = await self._grants.access(grant, at=at)
+        access = await self._renewal.access(grant, at=at)
         self._limits.take(None, at=at)
         url = f"{self._api}/TestOauth/jaxrs/hello?name=Arhivar"
         response = await self._send(url, access, None, at)
@@ -177,7 +182,7 @@ class Gateway:
                     "the request needs cif, cifs and serial",
                 ),
             )
-        self._grants.offer(cifs.normalise(cif), seen, serial, at=at)
+        self._mapping.offer(cifs.normalise(cif), seen, serial, at=at)
         return Answer(204)
 
     def _not_allowed(self, request: Request, at: datetime) -> Answer:
@@ -189,7 +194,7 @@ class Gateway:
                 Sentence("Cererea are nevoie de cif și grant.", "the request needs cif and grant"),
             )
         by = f"uid:{request.peer_uid}"
-        return Answer.json({"again": self._grants.not_allowed(cif, grant, by=by, at=at)})
+        return Answer.json({"again": self._mapping.not_allowed(cif, grant, by=by, at=at)})
 
     def _target(self, request: Request) -> Target:
         name = request.path.removeprefix(self._base)
@@ -228,7 +233,7 @@ class Gateway:
         response = await self._send(target.url, access, target.call, at)
         try:
             if response.status_code == 401:
-                other = await self._grants.replace(grant, access, at=at)
+                other = await self._renewal.replace(grant, access, at=at)
                 if other is not None:
                     await response.aclose()
                     self._limits.take(None, at=self._now())
@@ -251,7 +256,7 @@ class Gateway:
             if (value := response.headers.get(name)) is not None and value.isascii()
         }
         if response.status_code != 429:
-            self._refusals = 0
+            self._too_many = 0
             return headers
         seconds = self._pause(response.headers.get("retry-after", ""), self._now())
         # Turned away at the door: no download of this message has been made.
@@ -266,23 +271,23 @@ class Gateway:
         """Hold every call for as long as ANAF asks, or longer each time; return the seconds."""
         wait = _retry_after(asked, at)
         if wait is None:
-            wait = _PAUSE_SECONDS * 2 ** min(self._refusals, 5)
+            wait = _PAUSE_SECONDS * 2 ** min(self._too_many, 5)
         # Those that were on their way together are one refusal.
         if at >= self._paused_until:
-            self._refusals += 1
+            self._too_many += 1
         seconds = self._limits.pause(wait, at=at)
         self._paused_until = at + timedelta(seconds=seconds)
         log.warning("ANAF answered 429: no call for %d s", seconds)
         return seconds
 
     async def _access(self, cif: str, at: datetime) -> tuple[str, Access]:
-        grants = self._grants.for_cif(cif)
+        grants = self._mapping.for_cif(cif)
         if not grants:
             raise NotPassed("unmapped", _UNMAPPED)
         problem: NeedsAuthorisation | TokenRefused | SealBroken | Unreachable | None = None
         for grant in grants:
             try:
-                return grant, await self._grants.access(grant, at=at)
+                return grant, await self._renewal.access(grant, at=at)
             except (NeedsAuthorisation, TokenRefused, SealBroken, Unreachable) as error:
                 # A second certificate may reach the company; else the first problem is told.
                 problem = problem or error
@@ -318,23 +323,9 @@ class Gateway:
         )
 
     def _note(self, reason: str, request: Request, at: datetime) -> None:
-        minute = at.strftime("%H:%M")
-        if self._noted[0] != minute:
-            self._noted = (minute, set())
-        where = f"{request.method} {request.path}"[:120]
-        # One record a minute for each kind of call, fifty in all: a neighbour that was
-        # taken over must not be able to fill the disk.
-        if (key := f"{reason} {where}") in self._noted[1] or len(self._noted[1]) >= 50:
-            return
-        self._noted[1].add(key)
         cif = re.sub(r"[^0-9]", "", request.headers.get("arhivar-cif", ""))[:13]
-        self._grants.refuse(
-            reason,
-            f"uid:{request.peer_uid}",
-            {"call": where, "cif": cifs.mask_cnp(cif)},
-            at=at,
-        )
-        log.warning("refused (%s) for uid %d", reason, request.peer_uid)
+        call = f"{request.method} {request.path}"
+        self._refusals.note(reason, request.peer_uid, call, cif=cifs.mask_cnp(cif), at=at)
 
 
 def _retry_after(text: str, at: datetime) -> int | None:

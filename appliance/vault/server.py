@@ -33,9 +33,10 @@ from appliance.vault.enrol import Enrol
 from appliance.vault.envelope import Keyring
 from appliance.vault.errors import VaultRunning
 from appliance.vault.gateway import Gateway
-from appliance.vault.grants import Grants
 from appliance.vault.limits import Limits
 from appliance.vault.oauth import AuthorisationServer
+from appliance.vault.parts import Parts
+from appliance.vault.refusals import Refusals
 from appliance.vault.wire import Server
 
 log = logging.getLogger(__name__)
@@ -83,37 +84,34 @@ async def run(settings: Settings) -> None:
         stack.callback(database.close)
         stack.enter_context(_only_one(settings.vault_dir))
         http = await stack.enter_async_context(_client())
-        grants = Grants(
-            database,
-            AuthorisationServer(settings.spv_oauth_url, http),
-            settings.vault_dir,
-            _now,
-        )
-        grants.recover(at=_now())
+        server = AuthorisationServer(settings.spv_oauth_url, http)
+        parts = Parts.of(database, server, settings.vault_dir, _now)
+        paths = (settings.enrol_socket, settings.spv_socket)
+        refusals = [Refusals(database, path.name) for path in paths]
         gateway = Gateway(
             api_url=settings.spv_api_url,
             environment=settings.spv_environment,
-            grants=grants,
+            parts=parts,
             limits=Limits(database, settings.spv_calls_per_minute),
+            refusals=refusals[1],
             http=http,
             now=_now,
         )
         servers = [
-            Server(Enrol(grants, gateway, _now), allowed_uids(ENROL)),
+            Server(Enrol(parts, gateway, _now), allowed_uids(ENROL)),
             Server(gateway, allowed_uids(SPV)),
         ]
-        paths = (settings.enrol_socket, settings.spv_socket)
         passed = passed_sockets(os.environ)
-        for server, path, neighbour in zip(servers, paths, (ENROL, SPV), strict=True):
+        for each, path, neighbour in zip(servers, paths, (ENROL, SPV), strict=True):
             listener = passed.get(path.name)
             if listener is None:
                 listener = bind(path, neighbour.group)
                 stack.callback(path.unlink, missing_ok=True)
-            await server.start(listener)
+            await each.start(listener)
         log.info("vault: listening on %s and %s", *paths)
         await stop.wait()
-        await asyncio.gather(*(server.close(_GRACE_SECONDS) for server in servers))
-        await grants.settle()
+        await asyncio.gather(*(each.close(_GRACE_SECONDS) for each in servers))
+        await parts.renewal.settle()
 
 
 def allowed_uids(neighbour: Neighbour) -> frozenset[int]:

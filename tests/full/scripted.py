@@ -18,6 +18,7 @@ from datetime import UTC, date, datetime, timedelta
 from email.utils import format_datetime
 from enum import StrEnum
 from functools import cache
+from types import SimpleNamespace
 from typing import Any, cast
 
 import httpx
@@ -27,8 +28,10 @@ from appliance.core.times import BUCHAREST
 from appliance.vault import database
 from appliance.vault.errors import NeedsAuthorisation, Unreachable
 from appliance.vault.gateway import Gateway
-from appliance.vault.grants import Access, Grants
 from appliance.vault.limits import Limits
+from appliance.vault.parts import Parts
+from appliance.vault.refusals import Refusals
+from appliance.vault.renewal import Access
 from appliance.vault.secret import Secret
 from appliance.vault.wire import Answer as WireAnswer
 from appliance.vault.wire import Request
@@ -214,11 +217,13 @@ class Scripted:
     def __post_init__(self) -> None:
         self.start = self.clock.anaf
         self.counters = _Counters()
+        grants = _Grants(self)
         self.gateway = Gateway(
             api_url="https://anaf.test",
             environment="prod",
-            grants=cast(Grants, _Grants(self)),
+            parts=cast(Parts, SimpleNamespace(grants=grants, mapping=grants, renewal=grants)),
             limits=Limits(cast(database.Database, self.counters), self.per_minute),
+            refusals=cast(Refusals, grants),
             http=httpx.AsyncClient(transport=_Anaf(self)),
             now=self.clock.ours,
         )
@@ -524,7 +529,7 @@ class _Counters:
 
 
 class _Grants:
-    """What the gateway asks of `Grants`: a grant for each CIF, in the state that the test says."""
+    """What the gateway asks of the vault's parts: a grant for each CIF, as the test says."""
 
     def __init__(self, scripted: Scripted) -> None:
         self._scripted = scripted
@@ -546,6 +551,9 @@ class _Grants:
 
     def used(self, grant: str, *, at: datetime) -> None: ...
 
-    def refuse(self, *args: object, at: datetime) -> None: ...
+    def note(self, *args: object, cif: str, at: datetime) -> None: ...
 
     def offer(self, *args: object, at: datetime) -> None: ...
+
+    def not_allowed(self, *args: object, by: str, at: datetime) -> bool:
+        return False

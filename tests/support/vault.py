@@ -16,9 +16,10 @@ import httpx
 from appliance.vault import keys
 from appliance.vault.database import Database
 from appliance.vault.gateway import Gateway
-from appliance.vault.grants import Grants
 from appliance.vault.limits import Limits
 from appliance.vault.oauth import AuthorisationServer
+from appliance.vault.parts import Parts
+from appliance.vault.refusals import Refusals
 from appliance.vault.secret import Secret
 from appliance.vault.wire import Answer, Request
 from tests.support.anaf import CLIENT_ID, CLIENT_SECRET, Anaf
@@ -44,26 +45,29 @@ class World:
     def restart(self) -> None:
         self.database = Database(self.directory, keys.load(self.directory / "kek", {}), at=self.now)
         server = AuthorisationServer(f"{self.anaf.url}/anaf-oauth2/v1", self.http)
-        self.grants = Grants(self.database, server, self.directory, lambda: self.now)
-        self.grants.recover(at=self.now)
+        self.parts = Parts.of(self.database, server, self.directory, lambda: self.now)
+        self.registration = self.parts.registration
+        self.authorising = self.parts.authorising
+        self.mapping = self.parts.mapping
+        self.renewal = self.parts.renewal
+        self.grants = self.parts.grants
         self.gateway = Gateway(
             api_url=self.anaf.url,
             environment="prod",
-            grants=self.grants,
+            parts=self.parts,
             limits=Limits(self.database, 1000),
+            refusals=Refusals(self.database, "spv.sock"),
             http=self.http,
             now=lambda: self.now,
         )
 
     async def authorise(self, grant: str | None = None) -> str:
-        self.grants.set_application(
-            CLIENT_ID, Secret(CLIENT_SECRET), CALLBACK, by="ana", at=self.now
-        )
-        _, state = self.grants.begin("session", requested_by="ana", grant=grant, at=self.now)
-        done = await self.grants.finish(
+        self.registration.set(CLIENT_ID, Secret(CLIENT_SECRET), CALLBACK, by="ana", at=self.now)
+        _, state = self.authorising.begin("session", requested_by="ana", grant=grant, at=self.now)
+        done = await self.authorising.finish(
             "session", state, code=Secret("the-code"), error=None, at=self.now
         )
-        self.grants.map_cif(CIF, done.grant, confirmed_by="ana", at=self.now)
+        self.mapping.map(CIF, done.grant, confirmed_by="ana", at=self.now)
         return done.grant
 
     async def list(self) -> Answer:

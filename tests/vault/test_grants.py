@@ -13,9 +13,9 @@ from pathlib import Path
 import pytest
 
 from appliance.core.errors import BadInput, Busy, NotFound
+from appliance.vault.authorising import Authorised
 from appliance.vault.envelope import Purpose
 from appliance.vault.errors import NeedsAuthorisation, SealBroken, TokenRefused, Unreachable
-from appliance.vault.grants import Authorised
 from appliance.vault.secret import Secret
 from tests.support.anaf import Anaf
 from tests.support.vault import CALLBACK, CIF, START, World
@@ -70,10 +70,10 @@ async def test_two_processes_make_one_refresh(world: World, anaf: Anaf) -> None:
     uid = await world.authorise()
     world.now = START + timedelta(days=61)
     anaf.hold = asyncio.Event()
-    first = asyncio.create_task(world.grants.access(uid, at=world.now))
+    first = asyncio.create_task(world.renewal.access(uid, at=world.now))
     await anaf.asked.wait()
     world.restart()  # a second set of objects on the same files
-    second = asyncio.create_task(world.grants.access(uid, at=world.now))
+    second = asyncio.create_task(world.renewal.access(uid, at=world.now))
     await asyncio.sleep(0)
     anaf.hold.set()
     tokens = await asyncio.gather(first, second)
@@ -85,13 +85,13 @@ async def test_a_caller_that_goes_away_does_not_lose_the_answer(world: World, an
     uid = await world.authorise()
     world.now = START + timedelta(days=61)
     anaf.hold = asyncio.Event()
-    caller = asyncio.create_task(world.grants.access(uid, at=world.now))
+    caller = asyncio.create_task(world.renewal.access(uid, at=world.now))
     await anaf.asked.wait()
     caller.cancel()
     anaf.hold.set()
-    await world.grants.settle()
+    await world.renewal.settle()
     assert world.database.version(bytes.fromhex(uid), Purpose.TOKENS) == 2
-    access = await world.grants.access(uid, at=world.now)
+    access = await world.renewal.access(uid, at=world.now)
     assert access.token.reveal() == anaf.issued[2]
     assert len(anaf.refreshes) == 1
 
@@ -254,11 +254,11 @@ async def test_a_pair_that_the_database_could_not_take_comes_from_the_journal(
         world.database.durable.execute("PRAGMA busy_timeout = 0")
         other.execute("BEGIN IMMEDIATE")  # as a backup that hangs
         with pytest.raises(Busy):
-            await world.grants.access(uid, at=world.now)
+            await world.renewal.access(uid, at=world.now)
         other.execute("ROLLBACK")
     other.close()
     world.restart()  # the process died meanwhile
-    access = await world.grants.access(uid, at=world.now)
+    access = await world.renewal.access(uid, at=world.now)
     assert access.token.reveal() == anaf.issued[2]
     assert len(anaf.refreshes) == 1
     assert list(world.directory.glob("*.journal")) == []
@@ -273,10 +273,10 @@ async def test_a_pair_whose_journal_was_begun_when_the_process_was_killed_is_not
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(*((os, "fsync") if call == "fsync" else (Path, "rename")), killed)
         with pytest.raises(Killed):
-            await world.grants.access(uid, at=world.now)
+            await world.renewal.access(uid, at=world.now)
     assert len(list(world.directory.glob("*.tmp"))) == 1
     world.restart()
-    access = await world.grants.access(uid, at=world.now)
+    access = await world.renewal.access(uid, at=world.now)
     assert access.token.reveal() == anaf.issued[2]
     assert len(anaf.refreshes) == 1
     assert left_by_the_journal(world) == []
@@ -290,7 +290,7 @@ async def test_a_journal_that_was_torn_is_removed_and_the_pair_stays(
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(os, "fsync", killed)
         with pytest.raises(Killed):
-            await world.grants.access(uid, at=world.now)
+            await world.renewal.access(uid, at=world.now)
     [path] = world.directory.glob("*.tmp")
     whole = path.read_bytes()
     for length in (0, 5, 8, 20, 60, 100, 120, 300, len(whole) - 1):
@@ -305,7 +305,7 @@ async def test_a_journal_that_could_not_be_written_leaves_nothing(world: World) 
     world.now = START + timedelta(days=91)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Path, "rename", full)
-        await world.grants.access(uid, at=world.now)
+        await world.renewal.access(uid, at=world.now)
     assert left_by_the_journal(world) == []
 
 
@@ -334,10 +334,10 @@ async def test_a_pair_that_the_database_could_not_take_is_written_at_the_next_ca
         world.database.durable.execute("PRAGMA busy_timeout = 0")
         other.execute("BEGIN IMMEDIATE")
         with pytest.raises(Busy):
-            await world.grants.access(uid, at=world.now)
+            await world.renewal.access(uid, at=world.now)
         other.execute("ROLLBACK")
     other.close()
-    access = await world.grants.access(uid, at=world.now)
+    access = await world.renewal.access(uid, at=world.now)
     assert access.token.reveal() == anaf.issued[2]
     assert len(anaf.refreshes) == 1
 
@@ -352,7 +352,7 @@ async def test_a_journal_older_than_the_row_changes_nothing(world: World, anaf: 
     await world.list()
     (world.directory / f"refresh-{uid}.journal").write_bytes((1).to_bytes(8, "big") + body)
     world.restart()
-    assert (await world.grants.access(uid, at=world.now)).token.reveal() == anaf.issued[2]
+    assert (await world.renewal.access(uid, at=world.now)).token.reveal() == anaf.issued[2]
 
 
 async def test_a_journal_that_does_not_open_is_set_aside_and_the_vault_starts(
@@ -373,12 +373,12 @@ async def test_authorising_during_a_refresh_keeps_the_newer_authorisation(
     uid = await world.authorise()
     world.now = START + timedelta(days=61)
     anaf.hold = asyncio.Event()
-    refresh = asyncio.create_task(world.grants.access(uid, at=world.now))
+    refresh = asyncio.create_task(world.renewal.access(uid, at=world.now))
     await anaf.asked.wait()
     assert await world.authorise() == uid, "the same certificate renews its grant"
     anaf.hold.set()
     await refresh
-    access = await world.grants.access(uid, at=world.now)
+    access = await world.renewal.access(uid, at=world.now)
     assert access.token.reveal() == anaf.issued[2]
 
 
@@ -388,15 +388,17 @@ async def test_another_certificate_takes_over_no_grant_and_is_offered_its_cifs(
     uid = await world.authorise()
     anaf.serial = "99:99"
     world.now += timedelta(minutes=1)
-    _, state = world.grants.begin("session", requested_by="dan", grant=uid, at=world.now)
-    done = await world.grants.finish("session", state, code=Secret("c"), error=None, at=world.now)
+    _, state = world.authorising.begin("session", requested_by="dan", grant=uid, at=world.now)
+    done = await world.authorising.finish(
+        "session", state, code=Secret("c"), error=None, at=world.now
+    )
     assert (done.grant != uid, done.serial, done.renewed) == (True, "9999", False)
     first, second = world.grants.status()["grants"]  # type: ignore[attr-defined]
     assert (first["grant"], first["cifs"], first["offered"]) == (uid, [CIF], [])
     assert (second["grant"], second["cifs"], second["offered"]) == (done.grant, [], [CIF])
     await world.list()
     assert world.used_token() == anaf.issued[0], "nobody confirmed the new one"
-    world.grants.map_cif(CIF, done.grant, confirmed_by="ana", at=world.now)
+    world.mapping.map(CIF, done.grant, confirmed_by="ana", at=world.now)
     await world.list()
     assert world.used_token() == anaf.issued[2]
 
@@ -405,8 +407,10 @@ async def test_the_certificate_of_another_grant_renews_that_one(world: World, an
     first = await world.authorise()
     anaf.serial = "99:99"
     second = await world.authorise()
-    _, state = world.grants.begin("session", requested_by="ana", grant=first, at=world.now)
-    done = await world.grants.finish("session", state, code=Secret("c"), error=None, at=world.now)
+    _, state = world.authorising.begin("session", requested_by="ana", grant=first, at=world.now)
+    done = await world.authorising.finish(
+        "session", state, code=Secret("c"), error=None, at=world.now
+    )
     assert (done.grant, done.renewed) == (second, True)
 
 
@@ -421,10 +425,10 @@ async def test_a_token_without_a_certificates_serial_is_of_no_grant_that_is_ther
 async def test_the_holders_name_and_what_it_was_about_come_back(world: World) -> None:
     await world.authorise()
     for holder, shown in (("Ana Pop", "Ana Pop"), ("", "Ana Pop"), ("Ana Șerban", "Ana Șerban")):
-        _, state = world.grants.begin(
+        _, state = world.authorising.begin(
             "session", requested_by="ana", holder=holder, about="client-7", at=world.now
         )
-        done = await world.grants.finish(
+        done = await world.authorising.finish(
             "session", state, code=Secret("c"), error=None, at=world.now
         )
         assert done.about == "client-7"
@@ -436,15 +440,17 @@ async def test_a_state_serves_once_its_session_alone_and_ten_minutes(world: Worl
     await world.authorise()
 
     async def finish(session: str, state: str) -> Authorised:
-        return await world.grants.finish(session, state, code=Secret("c"), error=None, at=world.now)
+        return await world.authorising.finish(
+            session, state, code=Secret("c"), error=None, at=world.now
+        )
 
-    _, state = world.grants.begin("session", requested_by="ana", at=world.now)
+    _, state = world.authorising.begin("session", requested_by="ana", at=world.now)
     with pytest.raises(BadInput):
         await finish("another", state)
     assert await finish("session", state)
     with pytest.raises(BadInput):
         await finish("session", state)
-    _, state = world.grants.begin("session", requested_by="ana", at=world.now)
+    _, state = world.authorising.begin("session", requested_by="ana", at=world.now)
     world.now += timedelta(minutes=10)
     with pytest.raises(BadInput):
         await finish("session", state)
@@ -464,9 +470,9 @@ async def test_what_the_browser_brings_back_without_a_code_is_told_in_plain_word
     world: World, error: str | None, code: str
 ) -> None:
     await world.authorise()
-    _, state = world.grants.begin("session", requested_by="ana", at=world.now)
+    _, state = world.authorising.begin("session", requested_by="ana", at=world.now)
     with pytest.raises(TokenRefused) as caught:
-        await world.grants.finish("session", state, code=None, error=error, at=world.now)
+        await world.authorising.finish("session", state, code=None, error=error, at=world.now)
     assert caught.value.code == code
     assert "<" not in caught.value.sentence.ro + caught.value.sentence.en
 
@@ -483,9 +489,9 @@ async def test_html_in_anafs_error_is_not_repeated(
 ) -> None:
     await world.authorise()
     anaf.code_answer = answer
-    _, state = world.grants.begin("session", requested_by="ana", at=world.now)
+    _, state = world.authorising.begin("session", requested_by="ana", at=world.now)
     with pytest.raises(TokenRefused) as caught:
-        await world.grants.finish("session", state, code=Secret("c"), error=None, at=world.now)
+        await world.authorising.finish("session", state, code=Secret("c"), error=None, at=world.now)
     assert "img" not in caught.value.sentence.ro + caught.value.sentence.en
 
 
@@ -511,13 +517,13 @@ async def test_a_revoked_grant_is_gone_and_an_old_copy_of_it_does_not_open(world
     world.grants.revoke(uid, by="ana", at=world.now)
     assert (await world.list()).status == 403
     with pytest.raises(NotFound):
-        await world.grants.access(uid, at=world.now)
+        await world.renewal.access(uid, at=world.now)
     world.database.close()
     backup.replace(world.database.path)
     world.database.path.with_name("vault.db-wal").unlink(missing_ok=True)
     world.restart()
     with pytest.raises(SealBroken):
-        await world.grants.access(uid, at=world.now)
+        await world.renewal.access(uid, at=world.now)
     assert (await world.list()).status == 503
 
 
@@ -527,7 +533,7 @@ async def test_a_refresh_that_ends_after_the_revocation_leaves_nothing(
     uid = await world.authorise()
     world.now = START + timedelta(days=91)
     anaf.hold = asyncio.Event()
-    refresh = asyncio.create_task(world.grants.access(uid, at=world.now))
+    refresh = asyncio.create_task(world.renewal.access(uid, at=world.now))
     await anaf.asked.wait()
     world.grants.revoke(uid, by="ana", at=world.now)
     anaf.hold.set()
@@ -542,13 +548,15 @@ async def test_a_refresh_that_ends_after_the_revocation_leaves_nothing(
 
 async def test_a_grant_revoked_while_the_browser_was_away_stays_revoked(world: World) -> None:
     uid = await world.authorise()
-    _, state = world.grants.begin("session", requested_by="ana", grant=uid, at=world.now)
+    _, state = world.authorising.begin("session", requested_by="ana", grant=uid, at=world.now)
     world.grants.revoke(uid, by="ana", at=world.now)
-    done = await world.grants.finish("session", state, code=Secret("c"), error=None, at=world.now)
+    done = await world.authorising.finish(
+        "session", state, code=Secret("c"), error=None, at=world.now
+    )
     assert (done.grant != uid, done.renewed) == (True, False)
     assert bytes.fromhex(uid) not in world.database.salted()
     with pytest.raises(NotFound):
-        await world.grants.access(uid, at=world.now)
+        await world.renewal.access(uid, at=world.now)
 
 
 async def test_the_last_cif_that_a_person_confirmed_is_served_first(
@@ -559,14 +567,14 @@ async def test_the_last_cif_that_a_person_confirmed_is_served_first(
     world.now += timedelta(minutes=1)
     second = await world.authorise()
     assert first != second
-    assert world.grants.for_cif(CIF) == [second, first]
-    world.grants.unmap_cif(CIF, by="ana", at=world.now)
+    assert world.mapping.for_cif(CIF) == [second, first]
+    world.mapping.unmap(CIF, by="ana", at=world.now)
     assert (await world.list()).status == 403
 
 
 async def test_an_unreachable_server_is_told_as_such(world: World, anaf: Anaf) -> None:
     await world.authorise()
     anaf.code_answer = MAINTENANCE
-    _, state = world.grants.begin("session", requested_by="ana", at=world.now)
+    _, state = world.authorising.begin("session", requested_by="ana", at=world.now)
     with pytest.raises(Unreachable):
-        await world.grants.finish("session", state, code=Secret("c"), error=None, at=world.now)
+        await world.authorising.finish("session", state, code=Secret("c"), error=None, at=world.now)

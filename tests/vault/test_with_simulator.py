@@ -180,19 +180,21 @@ async def test_a_refresh_token_that_works_once_carries_a_grant_through_three_yea
     anaf_like.simulator.state.set_clock(clock)
     world = World(tmp_path, anaf_like)  # type: ignore[arg-type]
     authority = anaf_like.simulator.authority
-    world.grants.set_application(
+    world.registration.set(
         authority.client_id, Secret(authority.client_secret), CALLBACK, by="ana", at=clock
     )
-    url, state = world.grants.begin("s", requested_by="ana", at=clock)
+    url, state = world.authorising.begin("s", requested_by="ana", at=clock)
     back = await anaf_like.browser(url)
     assert back["state"] == state
-    done = await world.grants.finish("s", state, code=Secret(back["code"]), error=None, at=clock)
+    done = await world.authorising.finish(
+        "s", state, code=Secret(back["code"]), error=None, at=clock
+    )
     versions = set()
     for _ in range(18):
         clock += timedelta(days=61)
         world.now = clock
         anaf_like.simulator.state.set_clock(clock)
-        access = await world.grants.access(done.grant, at=clock)
+        access = await world.renewal.access(done.grant, at=clock)
         assert authority.serial_of(f"Bearer {access.token.reveal()}")
         versions.add(access.version)
     assert len(versions) == 18

@@ -1,0 +1,186 @@
+"""Authorising: the way to ANAF's page and back, where a code becomes a grant with tokens."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import secrets
+import uuid
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from appliance.core.errors import BadInput
+from appliance.core.sentence import Sentence
+from appliance.core.times import to_text
+from appliance.vault.application import PRINTABLE, Registration
+from appliance.vault.database import Database
+from appliance.vault.errors import Unreachable
+from appliance.vault.grants import Grants
+from appliance.vault.oauth import AuthorisationServer, refusal
+from appliance.vault.secret import Secret
+from appliance.vault.tokens import Tokens, times
+
+STATE_LIFE = timedelta(minutes=10)
+
+
+@dataclass(frozen=True)
+class Authorised:
+    """What came of an authorisation, and what the portal said it was about."""
+
+    grant: str
+    serial: str
+    renewed: bool  # the certificate's grant was there already
+    about: str
+
+
+class Authorising:
+    """Authorisations under way, each bound to the session that began it."""
+
+    def __init__(
+        self,
+        database: Database,
+        server: AuthorisationServer,
+        registration: Registration,
+        grants: Grants,
+        tokens: Tokens,
+    ) -> None:
+        self._db = database
+        self._server = server
+        self._registration = registration
+        self._grants = grants
+        self._tokens = tokens
+
+    def begin(
+        self,
+        session: str,
+        *,
+        requested_by: str,
+        holder: str = "",
+        about: str = "",
+        grant: str | None = None,
+        at: datetime,
+    ) -> tuple[str, str]:
+        """Return the address for the browser and the `state` that must come back.
+
+        The state belongs to this session (and to `grant`, when one is to be
+        renewed), serves once and for ten minutes.
+        """
+        application = self._registration.registered()
+        if grant is not None:
+            self._grants.row(grant)
+        state = secrets.token_urlsafe(32)
+        with self._db.transaction() as connection:
+            connection.execute("DELETE FROM authorisation WHERE expires_at < ?", (to_text(at),))
+            connection.execute(
+                "INSERT INTO authorisation "
+                "(state_hash, session_hash, grant_uid, requested_by, holder, about, expires_at) "
+                "VALUES (?, ?, ?, ?, ?, ?, ?)",
+                (
+                    _hash(state),
+                    _hash(session),
+                    grant,
+                    requested_by,
+                    holder,
+                    about,
+                    to_text(at + STATE_LIFE),
+                ),
+            )
+            self._db.append("authorisation:begin", requested_by, grant or "", {}, at=at)
+        return self._server.authorise_url(application, state), state
+
+    async def finish(
+        self, session: str, state: str, *, code: Secret | None, error: str | None, at: datetime
+    ) -> Authorised:
+        """Exchange what the browser brought back.
+
+        The certificate of a grant that is there renews it, with its CIFs.
+        Another one than that of the grant to be renewed makes a new grant,
+        which is offered that grant's CIFs: it may be the same holder's next
+        certificate or another person's, and only a person can tell. The state
+        is spent by the first try of its own session, whatever comes of it.
+        """
+        asked = self._spend_state(session, state, at)
+        if error:
+            raise refusal(error)
+        if code is None or not code:
+            raise refusal("no_code")
+        if not PRINTABLE.fullmatch(code.reveal()):
+            raise refusal("invalid_grant")
+        pair = await self._server.exchange(self._registration.registered(), code, at=at)
+        if not pair.refresh:
+            raise Unreachable(
+                Sentence(
+                    "ANAF nu a trimis tokenul de reînnoire; leagă din nou SPV.",
+                    "ANAF sent no refresh token; authorise SPV again",
+                )
+            )
+        with self._db.transaction() as connection:
+            known = self._with_certificate(pair.serial, asked["grant_uid"])
+            uid = known or uuid.uuid4().hex
+            connection.execute(
+                "INSERT INTO spv_grant (uid, serial, state, requested_by, created_at, issued_at, "
+                "access_expires_at, refresh_expires_at) VALUES (?, ?, 'active', ?, ?, ?, ?, ?) "
+                "ON CONFLICT DO NOTHING",
+                (uid, pair.serial, asked["requested_by"], to_text(at), *times(pair)),
+            )
+            self._tokens.write(uid, pair, at=at)
+            connection.execute(
+                "UPDATE spv_grant SET holder = ? WHERE uid = ? AND (? <> '' OR holder = '')",
+                (asked["holder"], uid, asked["holder"]),
+            )
+            connection.execute(
+                "UPDATE cif_grant SET not_allowed_at = NULL WHERE grant_uid = ?", (uid,)
+            )
+            if uid != asked["grant_uid"]:
+                connection.execute(
+                    "INSERT OR IGNORE INTO offer (grant_uid, cif, first_seen_at) "
+                    "SELECT ?, cif, ? FROM cif_grant WHERE grant_uid = ?",
+                    (uid, to_text(at), asked["grant_uid"]),
+                )
+            self._db.append(
+                "grant:authorise",
+                asked["requested_by"],
+                uid,
+                {"renewed": known is not None, "asked": asked["grant_uid"] or ""},
+                at=at,
+            )
+        self._tokens.forget(uid)
+        return Authorised(uid, pair.serial, known is not None, asked["about"])
+
+    def _with_certificate(self, serial: str, preferred: str | None) -> str | None:
+        """Return the grant of this certificate, None when there is none that is not revoked."""
+        row = self._db.durable.execute(
+            "SELECT uid FROM spv_grant WHERE serial = ? AND serial <> '' AND state <> 'revoked' "
+            "ORDER BY uid IS NOT ?, created_at LIMIT 1",
+            (serial, preferred),
+        ).fetchone()
+        return row[0] if row else None
+
+    def _spend_state(self, session: str, state: str, at: datetime) -> dict[str, Any]:
+        with self._db.transaction() as connection:
+            row = next(
+                iter(
+                    self._db.rows("SELECT * FROM authorisation WHERE state_hash = ?", _hash(state))
+                ),
+                None,
+            )
+            if row and hmac.compare_digest(row["session_hash"], _hash(session)):
+                connection.execute(
+                    "DELETE FROM authorisation WHERE state_hash = ?", (_hash(state),)
+                )
+                if to_text(at) < row["expires_at"]:
+                    return row
+            self._db.append("authorisation:bad-state", "web", "", {}, at=at)
+        raise BadInput(
+            Sentence(
+                "Cererea de autorizare a expirat (are 10 minute) sau a fost deja folosită; "
+                "pornește din nou legarea SPV.",
+                "the authorisation request expired (it has 10 minutes) or was used already; "
+                "start linking SPV again",
+            )
+        )
+
+
+def _hash(text: str) -> bytes:
+    return hashlib.sha256(text.encode()).digest()

@@ -1,0 +1,211 @@
+"""Renewal of tokens: in time, once for all callers, and never insisting.
+
+A token pair is renewed when two thirds of the access token's life are over, by
+one caller for all (in this process and beside it), and is on disk before
+anyone uses it. ANAF's refusal counts after a second try ten minutes later;
+until the access token's last day the mailbox stays reachable all the same.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import fcntl
+import logging
+import os
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+from appliance.core.errors import Busy
+from appliance.core.sentence import Sentence
+from appliance.core.times import from_text, to_text
+from appliance.vault.application import Registration
+from appliance.vault.database import Database
+from appliance.vault.errors import NeedsAuthorisation, TokenRefused, Unreachable
+from appliance.vault.grants import Grants
+from appliance.vault.oauth import AuthorisationServer, TokenPair
+from appliance.vault.secret import Secret
+from appliance.vault.tokens import Tokens, needs_authorisation
+
+log = logging.getLogger(__name__)
+
+SECOND_TRY = timedelta(minutes=10)
+AFTER_TROUBLE = timedelta(minutes=1)
+
+
+@dataclass(frozen=True)
+class Access:
+    """A token that may be used now; `version` names the pair it comes from."""
+
+    token: Secret
+    version: int
+
+
+class Renewal:
+    """Tokens for use; `settle()` before the end."""
+
+    def __init__(
+        self,
+        database: Database,
+        server: AuthorisationServer,
+        registration: Registration,
+        grants: Grants,
+        tokens: Tokens,
+        directory: Path,
+        now: Callable[[], datetime],
+    ) -> None:
+        self._db = database
+        self._server = server
+        self._registration = registration
+        self._grants = grants
+        self._tokens = tokens
+        self._directory = directory
+        self._now = now
+        self._flights: dict[str, asyncio.Task[Access]] = {}
+        self._replaced: dict[str, datetime] = {}
+
+    async def settle(self) -> None:
+        """Wait for the renewals under way, so that none of ANAF's answers is lost."""
+        await asyncio.gather(*self._flights.values(), return_exceptions=True)
+
+    async def access(self, uid: str, *, at: datetime) -> Access:
+        """Return a token for use now, renewed when it is due.
+
+        A renewal that fails is no matter while the access token lives. Raises
+        `NeedsAuthorisation` or `Unreachable` when there is nothing left to use.
+        """
+        row = self._grants.row(uid)
+        pair, version = self._tokens.pair(uid)
+        current = Access(pair.access, version)
+        lives = at < pair.access_expires_at
+        if at < pair.due_at or (lives and not _may_refresh(row, at)):
+            return current
+        try:
+            return await self._renew(row, version, at)
+        except (TokenRefused, NeedsAuthorisation, Unreachable, Busy):
+            if lives:
+                return current
+            raise
+
+    async def replace(self, uid: str, refused: Access, *, at: datetime) -> Access | None:
+        """ANAF answered 401: return another token, or None when that was tried just now.
+
+        When the renewed token gets a 401 as well, the fault lies elsewhere (the
+        application, ANAF), and nothing is renewed for ten minutes.
+        """
+        pair, version = self._tokens.pair(uid)
+        if version != refused.version:
+            return Access(pair.access, version)
+        replaced_at = self._replaced.get(uid)
+        recent = replaced_at is not None and replaced_at <= at < replaced_at + SECOND_TRY
+        if recent and uid not in self._flights:
+            return None
+        self._replaced[uid] = at
+        return await self._renew(self._grants.row(uid), version, at)
+
+    async def _renew(self, row: dict[str, Any], version: int, at: datetime) -> Access:
+        if row["state"] != "active":
+            raise needs_authorisation()
+        if not _may_refresh(row, at):
+            raise needs_authorisation() if row["refused_at"] else _no_token_now()
+        uid = row["uid"]
+        flight = self._flights.get(uid)
+        if flight is None:
+            flight = self._flights[uid] = asyncio.create_task(self._fly(uid, version))
+            flight.add_done_callback(lambda done: self._landed(uid, done))
+        # Whoever started it may go away; the answer must still be written down.
+        return await asyncio.shield(flight)
+
+    def _landed(self, uid: str, flight: asyncio.Task[Access]) -> None:
+        self._flights.pop(uid, None)
+        if not flight.cancelled():
+            flight.exception()
+
+    async def _fly(self, uid: str, version: int) -> Access:
+        async with self._lock(uid):
+            at = self._now()
+            self._tokens.keep_unsaved(uid, at=at)
+            pair, current = self._tokens.pair(uid)
+            if current != version:
+                return Access(pair.access, current)
+            try:
+                try:
+                    fresh = await self._server.refresh(self._registration.registered(), pair, at=at)
+                except TokenRefused as error:
+                    fresh = await self._refused(uid, pair, error, at)
+            except Unreachable:
+                self._wait(uid, at + AFTER_TROUBLE, at=at)
+                raise
+            self._tokens.keep(uid, fresh, version, at=at)
+            pair, current = self._tokens.pair(uid)
+            return Access(pair.access, current)
+
+    async def _refused(
+        self, uid: str, pair: TokenPair, error: TokenRefused, at: datetime
+    ) -> TokenPair:
+        if error.code != "invalid_grant":
+            self._wait(uid, at + AFTER_TROUBLE, at=at)
+            raise error
+        if self._grants.row(uid)["refused_at"] is None:
+            self._wait(uid, at + SECOND_TRY, at=at, refused=True)
+            raise error
+        older = self._tokens.previous(uid)
+        if older is not None and older.refresh != pair.refresh:
+            try:
+                return await self._server.refresh(self._registration.registered(), older, at=at)
+            except TokenRefused:
+                pass
+        with self._db.transaction() as connection:
+            connection.execute(
+                "UPDATE spv_grant SET state = 'needs_authorisation' "
+                "WHERE uid = ? AND state = 'active'",
+                (uid,),
+            )
+            self._db.append("grant:needs-authorisation", "vault", uid, {}, at=at)
+        log.warning("grant %s needs authorisation: ANAF refused its renewal twice", uid)
+        raise needs_authorisation()
+
+    def _wait(self, uid: str, until: datetime, *, at: datetime, refused: bool = False) -> None:
+        with self._db.transaction() as connection:
+            connection.execute(
+                "UPDATE spv_grant SET retry_after = ? WHERE uid = ?", (to_text(until), uid)
+            )
+            if refused:
+                connection.execute(
+                    "UPDATE spv_grant SET refused_at = ? WHERE uid = ?", (to_text(at), uid)
+                )
+                self._db.append("grant:refresh-refused", "vault", uid, {}, at=at)
+
+    @asynccontextmanager
+    async def _lock(self, uid: str) -> AsyncIterator[None]:
+        # A kernel lock: it ends with its holder, however that dies.
+        path = self._directory / f"refresh-{uid}.lock"
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            while True:
+                try:
+                    fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    break
+                except BlockingIOError:
+                    await asyncio.sleep(0.05)
+            yield
+        finally:
+            os.close(descriptor)
+
+
+def _may_refresh(row: dict[str, Any], at: datetime) -> bool:
+    if row["state"] != "active":
+        return False
+    return row["retry_after"] is None or at >= from_text(row["retry_after"])
+
+
+def _no_token_now() -> Unreachable:
+    return Unreachable(
+        Sentence(
+            "Tokenul SPV nu a putut fi reînnoit acum; încercăm din nou peste un minut.",
+            "the SPV token could not be renewed now; we try again in a minute",
+        )
+    )
