@@ -10,16 +10,19 @@
     DELETE /cifs/{cif} [{by, grant}]                                            204
     POST /grants/{grant}/test                                       {ok, sentence}
     POST /grants/{grant}/revoke [{by}]                                  {sentence}
+    POST /keys/rewrap          for root and our own user          {rewrapped, left}
 
 `holder` is the name on the certificate as a person typed it, `about` comes back
 as it went. `renewed` is false when the certificate is of no grant that is there,
 also where another one was to be renewed: its CIFs are then offered to the new one.
-DELETE takes the CIF from every grant, or from the one that is named.
+DELETE takes the CIF from every grant, or from the one that is named. /keys/rewrap
+does part of the work (rewrapping.py): asked again until `rewrapped` is 0.
 A refusal is 4xx or 5xx with `{"error": {"ro", "en"}}`.
 """
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Awaitable, Callable
 from dataclasses import asdict
@@ -31,6 +34,7 @@ from appliance.vault.errors import NeedsAuthorisation, SealBroken, TokenRefused,
 from appliance.vault.gateway import Gateway
 from appliance.vault.limits import TooManyCalls
 from appliance.vault.parts import Parts
+from appliance.vault.rewrapping import rewrap
 from appliance.vault.secret import Secret
 from appliance.vault.wire import Answer, Refused, Request
 
@@ -54,6 +58,7 @@ class Enrol:
             ("DELETE", re.compile(r"/cifs/([A-Za-z0-9]{2,20})"), self._unmap),
             ("POST", re.compile(r"/grants/([0-9a-f]{32})/test"), self._test),
             ("POST", re.compile(r"/grants/([0-9a-f]{32})/revoke"), self._revoke),
+            ("POST", re.compile(r"/keys/rewrap"), self._rewrap),
         ]
 
     async def __call__(self, request: Request) -> Answer:
@@ -64,6 +69,16 @@ class Enrol:
         ]
         for method, match, handler in matches:
             if method == request.method:
+                if handler == self._rewrap and request.peer_uid not in (0, os.geteuid()):
+                    raise Refused(
+                        403,
+                        Sentence(
+                            "Cheile seifului le schimbă numai administratorul mașinii; rulează "
+                            "„arhivar vault rewrap” ca root.",
+                            "only the machine's administrator changes the vault's keys; "
+                            "run `arhivar vault rewrap` as root",
+                        ),
+                    )
                 try:
                     return await handler(request.json(), self._now(), *match.groups())
                 except Unreachable as error:
@@ -160,6 +175,9 @@ class Enrol:
             "only the certificate's holder withdraws it, in ANAF's portal, with “Renunțare Oauth”",
         )
         return Answer.json({"sentence": sentence._asdict()})
+
+    async def _rewrap(self, body: dict[str, Any], at: datetime) -> Answer:
+        return Answer.json(asdict(await rewrap(self._parts.database, self._now)))
 
 
 def _tested(ok: bool, sentence: Sentence) -> Answer:
