@@ -1,0 +1,377 @@
+"""Secrets do not travel: one whole run of the processes, then all that it left is searched.
+
+The simulator names every code and token that it gave out. A run enrols, fetches, has a token
+refused and renewed, has ANAF's errors repeat what they were sent, kills the vault, and visits
+portal and drive, while every process logs as much as it can. Then logs, databases, archive,
+environments, command lines, open files and memory are searched for those tokens and for the
+vault's keys, whole or in pieces. An invoice's number, which travels, shows that things are found.
+"""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import json
+import os
+import re
+import secrets
+import sqlite3
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import httpx
+import pytest
+
+from appliance.simulator import generator
+from tests.support.canaries import PIECE, Canaries
+from tests.support.demo import PROCESSES, Demo
+
+# Begins every Python process that the demo starts: all that a library can say is logged.
+# Not in the demo itself, which plays the holder's browser: that one does see a code.
+SITE = """
+import logging, sys
+if "demo" not in sys.orig_argv:
+    logging.basicConfig(level=logging.DEBUG, format="%(levelname)s %(name)s: %(message)s")
+for tells_every_glyph in ("fontTools", "weasyprint"):
+    logging.getLogger(tells_every_glyph).setLevel(logging.WARNING)
+"""
+LISTS = "/prod/FCTEL/rest/listaMesajeFactura"
+NEIGHBOURS = ("web", "dav", "sync")
+
+
+@dataclass
+class Run:
+    """A demo after everything that could make a secret travel, still running."""
+
+    demo: Demo
+    secrets: Canaries
+    control: Canaries
+    number: str
+    tokens: list[str]
+    answers: list[tuple[str, bytes]] = field(default_factory=list)
+    told: dict[str, bytes] = field(default_factory=dict)  # cmdline and environ of every process
+    opened: dict[str, set[str]] = field(default_factory=dict)  # by the neighbours
+
+    @property
+    def data(self) -> Path:
+        return self.demo.data
+
+    @property
+    def vault(self) -> Path:
+        return self.data / "vault"
+
+    def ask(self, socket: str, method: str, path: str, **more: Any) -> httpx.Response:
+        """Speak to the vault as a neighbour does, and keep the answer."""
+        transport = httpx.HTTPTransport(uds=str(self.data / "run" / socket))
+        with httpx.Client(transport=transport, base_url="http://vault", timeout=60) as http:
+            answer = http.request(method, path, **more)
+        self.keep(f"{method} {path}", answer)
+        return answer
+
+    def keep(self, what: str, answer: httpx.Response) -> None:
+        self.answers.append((what, str(answer.headers).encode() + answer.content))
+
+    def look(self) -> None:
+        """Keep what the processes of this moment were started with and hold open."""
+        for name, pid in self.processes():
+            with contextlib.suppress(OSError):  # it ended
+                for what in ("cmdline", "environ"):
+                    self.told[f"{name} {pid} {what}"] = Path(f"/proc/{pid}/{what}").read_bytes()
+                if name in NEIGHBOURS:
+                    self.opened.setdefault(name, set()).update(_open_files(pid))
+
+    def processes(self) -> list[tuple[str, int]]:
+        """Every process of the demo, and what it started, under the name of the first."""
+        parents = {}
+        for entry in Path("/proc").iterdir():
+            if entry.name.isdigit():
+                with contextlib.suppress(OSError):
+                    status = (entry / "stat").read_text().rpartition(")")[2].split()
+                    parents[int(entry.name)] = int(status[1])
+        found = [(name, pid) for name in PROCESSES for pid in self.demo.pids(name)]
+        for name, pid in found:
+            found += [(name, child) for child, parent in parents.items() if parent == pid]
+        return found
+
+
+def _open_files(pid: int) -> set[str]:
+    proc = Path(f"/proc/{pid}")
+    paths = set()
+    for entry in (proc / "fd").iterdir():
+        with contextlib.suppress(OSError):
+            paths.add(str(entry.readlink()))
+    for line in (proc / "maps").read_text().splitlines():
+        paths |= set(line.split(maxsplit=5)[5:])
+    return paths
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Run]:
+    base = tmp_path_factory.mktemp("secrets")
+    (base / "site").mkdir()
+    (base / "site" / "sitecustomize.py").write_text(SITE)
+    demo = Demo(base / "data", invoices=24)
+    with pytest.MonkeyPatch.context() as environment:
+        path = f"{base / 'site'}:{os.environ.get('PYTHONPATH', '')}".rstrip(":")
+        environment.setenv("PYTHONPATH", path)
+        environment.setenv("PYTHONASYNCIODEBUG", "1")
+        try:
+            demo.start()
+            yield _story(demo)
+        finally:
+            demo.kill_everything()
+
+
+def _story(demo: Demo) -> Run:
+    run = Run(demo, Canaries(), Canaries(), f"CONTROL-{secrets.token_hex(10)}", [])
+    run.look()
+    demo.settled()
+    cif, invoice = _an_invoice(run.number)
+    # The newest minute is not listed, so it comes from the one before the last.
+    _spv(demo, "clock", advance=-120)
+    _spv(demo, "messages", cif=cif, xml=invoice, tip="FACTURA PRIMITA")
+    _spv(demo, "clock", advance=120)
+
+    # sync meets the 401 of a token, which the vault renews, and files the invoice.
+    before = len(_issued(demo))
+    _spv(demo, "faults", kind="bad_token", path="lista")
+    demo.settled()
+    assert len(_issued(demo)) == before + 2
+    _spv(demo, "faults", kind="echo", path="lista", times=1)
+    with pytest.raises(httpx.RemoteProtocolError):
+        _list(run, cif)
+    _spv(demo, "faults", kind="echo", path="token", times=1)
+    demo.kill("vault")  # which forgets that it renewed just now; its write-ahead log stays
+    run.look()
+    _spv(demo, "faults", kind="bad_token", path="lista")
+    refused = _list(run, cif)
+    assert refused.headers["Arhivar-Reason"] == "needs-authorisation"
+    assert _struck(demo, "echo") == 2
+    assert _list(run, cif).status_code == 200
+
+    (grant,) = run.ask("enrol.sock", "GET", "/status").json()["grants"]
+    assert run.ask("enrol.sock", "POST", f"/grants/{grant['grant']}/test").json()["ok"]
+    again = _authorise(run, grant["grant"])
+    assert again["grant"] == grant["grant"]
+    _authorise(run, grant["grant"], outcome="access_denied")
+    _authorise(run, grant["grant"], code="0" * 64)
+    _visit_the_portal(run)
+    _visit_the_drive(run)
+    run.look()
+    _gather(run)
+    return run
+
+
+def _spv(demo: Demo, name: str, **wanted: Any) -> dict[str, Any]:
+    answer = httpx.post(f"{demo.info['spv']}/simulator/{name}", json=wanted).raise_for_status()
+    return dict(answer.json())
+
+
+def _issued(demo: Demo) -> list[str]:
+    return list(_spv(demo, "issued")["issued"])
+
+
+def _struck(demo: Demo, kind: str) -> int:
+    return int(httpx.get(f"{demo.info['spv']}/simulator").json()["struck"].get(kind, 0))
+
+
+def _an_invoice(number: str) -> tuple[str, str]:
+    """One that the first client received, with this number; and that client's CIF."""
+    moment = datetime.now(UTC) - timedelta(days=1)
+    document = generator.written("secrets", 0, True, "plain", moment, number, 0).decode()
+    return generator.CLIENTS[0].company.cif, document
+
+
+def _list(run: Run, cif: str) -> httpx.Response:
+    query = {"zile": "60", "cif": cif}
+    return run.ask("spv.sock", "GET", LISTS, params=query, headers={"Arhivar-Cif": cif})
+
+
+def _authorise(run: Run, grant: str, *, outcome: str = "", code: str = "") -> dict[str, Any]:
+    """Go to ANAF with the certificate and come back, as the portal's visitor does."""
+    session = secrets.token_hex(16)
+    begun = run.ask(
+        "enrol.sock", "POST", "/authorisations",
+        json={"session": session, "requested_by": "ana", "grant": grant},
+    ).json()  # fmt: skip
+    _spv(run.demo, "oauth", next=outcome)
+    sent = httpx.get(begun["authorise_url"]).headers["Location"]
+    back = dict(httpx.URL(sent).params)
+    if code:
+        back["code"] = code
+    given = {"session": session, **back}
+    answer = run.ask("enrol.sock", "POST", "/authorisations/code", json=given)
+    return dict(answer.json())
+
+
+def _visit_the_portal(run: Run) -> None:
+    portal = run.demo.info["portal"]
+    own = {"sec-fetch-site": "same-origin", "origin": portal}
+    for name, places in (
+        ("ana", ["/", "/spv/grants"]),
+        ("gina", ["/clients", "/spv", "/settings/spv", "/spv/grants", "/months", "/certificates"]),
+    ):
+        person = run.demo.person(name)
+        with httpx.Client(base_url=portal, headers=own, follow_redirects=True) as visitor:
+            csrf = re.search(r'name="csrf" value="(\w+)"', visitor.get("/login").text)
+            assert csrf
+            form = {"email": person["email"], "password": person["password"], "next": ""}
+            visitor.post("/login", data={**form, "csrf": csrf[1]}).raise_for_status()
+            for place in places:
+                page = visitor.get(place)
+                run.keep(f"{name} at {place}", page)
+                for uid in sorted(set(re.findall(r"/documents/(\w{26})", page.text))):
+                    run.keep(f"{name} reads {uid}", visitor.get(f"/documents/{uid}"))
+
+
+def _visit_the_drive(run: Run) -> None:
+    (folder,) = run.demo.folders("ana", "")
+    pending = run.demo.folders("ana", f"{folder}/De aprobat")
+    with run.demo.drive("ana") as drive:
+        for name in pending:
+            where = "/" + quote(f"{folder}/De aprobat/{name}/")
+            run.keep(f"PROPFIND {name}", drive.request("PROPFIND", where, headers={"Depth": "1"}))
+            run.keep(f"GET {name}", drive.get(where + quote(f"{name}.xml")))
+
+
+def _gather(run: Run) -> None:
+    spv = json.loads((run.data / "simulator.json").read_text())
+    issued = _issued(run.demo)
+    run.tokens = [text for text in issued if "." in text]
+    for number, text in enumerate(issued):
+        run.secrets.add(f"token {number}" if "." in text else f"code {number}", text)
+    pair = f"{spv['client_id']}:{spv['client_secret']}"
+    run.secrets.add("client secret", spv["client_secret"])
+    run.secrets.add("client secret as it goes to ANAF", base64.b64encode(pair.encode()))
+    for path in sorted(run.vault.glob("kek*")):
+        run.secrets.add(f"key {path.name}", path.read_bytes())
+    with contextlib.closing(sqlite3.connect(run.vault / "shred.db")) as connection:
+        for subject, salt in connection.execute("SELECT subject, salt FROM salt"):
+            run.secrets.add(f"salt of {subject.hex()}", salt)
+    run.control.add("invoice number", run.number)
+    run.control.add("data directory", str(run.data))
+
+
+# The search itself
+
+
+@pytest.mark.parametrize(
+    "writing",
+    [
+        lambda token: token,
+        lambda token: token[: len(token) // 2],
+        lambda token: token[len(token) // 2 :],
+        lambda token: token[100 : 100 + PIECE],
+        lambda token: token.hex().encode(),
+        lambda token: base64.b64encode(token),
+        lambda token: base64.b64encode(b"Bearer " + token),
+        lambda token: base64.urlsafe_b64encode(b"a:" + token),
+        lambda token: quote(token.decode() + "==").encode(),
+        lambda token: token.decode().encode("utf-16"),
+        lambda token: json.dumps({"a": token.decode()}).encode(),
+    ],
+)
+@pytest.mark.parametrize("before", range(9))
+def test_the_search_finds_a_token_whole_or_in_part_and_however_it_is_written(
+    writing: Any, before: int
+) -> None:
+    token = secrets.token_urlsafe(400).encode()
+    canaries = Canaries()
+    canaries.add("token", token)
+
+    assert canaries.found(os.urandom(before) + writing(token) + os.urandom(3))
+    assert not canaries.found(os.urandom(before) + writing(token[::-1]) + os.urandom(3))
+
+
+# What the run left
+
+
+def test_what_does_travel_is_found_where_the_secrets_are_looked_for(run: Run) -> None:
+    """Else the tests below would be silent whatever leaked."""
+    places = {
+        "arhivar.db": [run.data / "arhivar.db", run.data / "arhivar.db-wal"],
+        "archive": list((run.data / "archive").rglob("*.xml")),
+    }
+    for name, paths in places.items():
+        found = [run.control.found_in(path) for path in paths if path.exists()]
+        assert any("invoice number" in text for texts in found for text in texts), name
+    assert any(run.control.found(content) for _, content in run.answers)
+    assert all(any(run.control.found(told) for what, told in run.told.items()
+                   if what.startswith(f"{name} ") and what.endswith("environ"))
+               for name in PROCESSES)  # fmt: skip
+    for name in PROCESSES:
+        assert "DEBUG" in run.demo.log(name), name
+    assert len(run.tokens) >= 8
+
+
+def test_no_file_that_the_run_left_holds_a_token_a_code_or_a_key(run: Run) -> None:
+    kept = {
+        run.data / "simulator.json", run.data / "simulator",  # ANAF's own side
+        *run.vault.glob("kek*"), run.vault / "shred.db",
+    }  # fmt: skip
+    searched = set()
+    for path in sorted(run.data.rglob("*")):
+        if path.is_file() and not kept & {path, *path.parents}:
+            assert not run.secrets.found_in(path), path
+            searched.add(path.name)
+    assert not run.secrets.found(run.demo.output().encode())
+    assert searched >= {
+        "vault.log", "sync.log", "web.log", "dav.log", "simulator.log", "arhivar.toml",
+        "arhivar.db", "queue.db", "vault.db", "message.zip", "invoice.xml", "manifest.json",
+    }  # fmt: skip
+
+
+def test_each_key_is_in_its_own_file_and_nowhere_else(run: Run) -> None:
+    for path in run.vault.glob("kek*"):
+        assert {text.split(",")[0] for text in run.secrets.found_in(path)} == {f"key {path.name}"}
+        assert path.stat().st_mode & 0o077 == 0
+    salts = {text.split()[0] for text in run.secrets.found_in(run.vault / "shred.db")}
+    assert salts == {"salt"}
+    assert (run.vault / "shred.db").stat().st_mode & 0o077 == 0
+
+
+def test_no_answer_of_vault_portal_or_drive_holds_a_token_or_a_key(run: Run) -> None:
+    assert len(run.answers) > 20
+    for what, content in run.answers:
+        assert not run.secrets.found(content), what
+
+
+def test_no_process_was_ever_told_a_secret_when_it_was_started(run: Run) -> None:
+    assert len({what.split()[1] for what in run.told if what.startswith("vault")}) == 2
+    for what, content in run.told.items():
+        assert not run.secrets.found(content), what
+
+
+def test_no_neighbour_opens_or_maps_a_file_of_the_vault(run: Run) -> None:
+    opened = {name: {path for path in paths if str(run.data) in path}
+              for name, paths in run.opened.items()}  # fmt: skip
+    assert set(opened) == set(NEIGHBOURS)
+    for name in NEIGHBOURS:
+        assert any("arhivar.db" in path for path in opened[name]), name
+        assert not [path for path in opened[name] if str(run.vault) in path], name
+
+
+def test_no_secret_is_in_the_memory_of_a_neighbour(run: Run) -> None:
+    """Of web, dav, sync and what they started; the vault's own shows that it would be found."""
+    try:
+        ours = [pid for name, pid in run.processes() if name == "web"]
+        run.control.found_in_memory(ours[0])
+    except PermissionError:
+        pytest.skip("this user may not read the memory of other processes (Yama ptrace_scope)")
+    searched = set()
+    for name, pid in run.processes():
+        if name in NEIGHBOURS:
+            assert "data directory, as it is" in run.control.found_in_memory(pid), name
+            found = run.secrets.found_in_memory(pid)
+            assert not found, name
+            searched.add(name)
+    assert searched == set(NEIGHBOURS)
+    if os.geteuid() == 0:
+        (vault,) = run.demo.pids("vault")
+        held = run.secrets.found_in_memory(vault)
+        assert any(text.startswith("token") for text in held)
+        assert any(text.startswith("key") for text in held)
