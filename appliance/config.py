@@ -12,6 +12,8 @@ import os
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
+from email.errors import MessageError
+from email.headerregistry import Address
 from pathlib import Path
 from typing import Any, get_type_hints
 
@@ -63,6 +65,17 @@ class Settings:
     """Long-lived processes that render PDFs."""
     sync_fetch_every_hours: int = 24
 
+    mail_host: str = ""
+    """The firm's mail server; while it is empty, mails wait in the outbox."""
+    mail_port: int = 587
+    mail_security: str = "starttls"
+    """starttls, tls (from the first byte, usually port 465) or none."""
+    mail_user: str = ""
+    mail_password_file: Path | None = None
+    """Mode 0600. Without it systemd's credential `mail-password`, when there is a user."""
+    mail_from: str = ""
+    """The sender's address; people see the firm's name beside it."""
+
     @property
     def database_path(self) -> Path:
         return self.data_dir / "arhivar.db"
@@ -88,8 +101,10 @@ class Settings:
         return self.run_dir / "spv.sock"
 
 
-_TABLES = ("web", "dav", "spv", "sync", "vault", "database")
+_TABLES = ("web", "dav", "spv", "sync", "mail", "vault", "database")
 _TYPES = get_type_hints(Settings)
+_SECURITY = ("none", "starttls", "tls")
+_THIS_MACHINE = ("localhost", "127.0.0.1", "::1")
 
 
 def load(path: Path | None = None, environ: Mapping[str, str] = os.environ) -> Settings:
@@ -113,6 +128,7 @@ def load(path: Path | None = None, environ: Mapping[str, str] = os.environ) -> S
             accepted[name] = _convert(name, values[name])
         except ValueError as error:
             problems.append(f"{name}: {error}")
+    problems += _mail_problems(Settings(**accepted))
     if problems:
         source = named or DEFAULT_PATH
         raise ConfigError(
@@ -139,6 +155,25 @@ def dump(settings: Settings) -> str:
     for table, options in tables.items():
         lines += ["", f"[{table}]", *options]
     return "\n".join(lines) + "\n"
+
+
+def _is_address(text: str) -> bool:
+    try:
+        address = Address(addr_spec=text)
+    except (ValueError, IndexError, MessageError):
+        return False
+    return bool(address.username and address.domain)
+
+
+def _mail_problems(settings: Settings) -> list[str]:
+    """Say what does not fit together in the table `[mail]`."""
+    problems = []
+    if settings.mail_host and not settings.mail_from:
+        problems.append("mail_from: is needed with mail_host")
+    plain = settings.mail_security == "none" and settings.mail_host not in _THIS_MACHINE
+    if settings.mail_user and plain:
+        problems.append("mail_security: none would send the password to another machine as it is")
+    return problems
 
 
 def _split(name: str) -> tuple[str, str]:
@@ -194,6 +229,12 @@ def _convert(name: str, value: Any) -> Any:
         raise ValueError(f"{value!r} is not a text")
     if name == "language" and value not in ("ro", "en"):
         raise ValueError(f"{value!r} is neither ro nor en")
+    if name == "mail_security" and value not in _SECURITY:
+        raise ValueError(f"{value!r} is none of {', '.join(_SECURITY)}")
+    if name in ("mail_from", "mail_user") and not value.isascii():
+        raise ValueError(f"{value!r} is not ASCII")
+    if name == "mail_from" and value and not _is_address(value):
+        raise ValueError(f"{value!r} is no e-mail address")
     if name.endswith("_url") and value and "://" not in value:
         raise ValueError(f"{value!r} is not a URL")
     return Path(value) if kind is not str else value

@@ -66,3 +66,41 @@ def test_a_file_that_is_no_toml_is_one_sentence(tmp_path: Path, content: bytes) 
 def test_a_file_that_was_named_must_exist(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="does not exist"):
         config.load(tmp_path / "absent.toml", {})
+
+
+def test_what_does_not_fit_together_about_mail_is_told(tmp_path: Path) -> None:
+    file = tmp_path / "arhivar.toml"
+    file.write_text('[mail]\nhost = "mail.example"\nsecurity = "none"\nuser = "arhivar"\n')
+
+    with pytest.raises(ConfigError) as refused:
+        config.load(file, {})
+
+    assert "mail_from" in str(refused.value)
+    assert "mail_security" in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    "line", ['security = "ssl"', 'from = "nobody"', 'from = "a b@c"', 'user = "țară"', "port = 0"]
+)
+def test_a_wrong_option_of_mail_is_refused(tmp_path: Path, line: str) -> None:
+    file = tmp_path / "arhivar.toml"
+    file.write_text(f"[mail]\n{line}\n")
+
+    with pytest.raises(ConfigError, match=f"mail_{line.split()[0]}"):
+        config.load(file, {})
+
+
+def test_the_options_of_mail_are_read_and_written(tmp_path: Path) -> None:
+    settings = replace(
+        Settings(),
+        mail_host="mail.example",
+        mail_port=465,
+        mail_security="tls",
+        mail_user="arhivar",
+        mail_password_file=tmp_path / "password",
+        mail_from="arhivar@firma.example",
+    )
+    file = tmp_path / "arhivar.toml"
+    file.write_text(config.dump(settings), encoding="utf-8")
+
+    assert config.load(file, {}) == settings

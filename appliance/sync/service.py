@@ -27,7 +27,7 @@ from huey.consumer import Consumer
 
 from appliance.config import Settings
 from appliance.core.errors import Busy
-from appliance.store import decisions, jobs, outages
+from appliance.store import decisions, jobs, mails, outages
 from appliance.store.engine import open_store, transaction
 from appliance.store.files import Archive
 from appliance.store.jobs import Job
@@ -74,6 +74,9 @@ async def _serve(settings: Settings) -> None:
             Lane("imports", ("import",), 1, context, place.file),
             Lane("evidence", ("reverify",), 1, context, place.file),
         ]
+        if settings.mail_host:
+            # Without one the mails wait, and are not tried in vain.
+            lanes.append(Lane("mail", (mails.JOB,), 1, context, place.file))
         try:
             for lane in lanes:
                 lane.start()

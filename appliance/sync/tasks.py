@@ -5,6 +5,7 @@
     render   make the PDF of one document
     proof    count one month of a client and make its proof
     import   file one thing that a person handed in
+    mail     send one mail of the outbox
 
 Every job may run twice, and be cut off anywhere. A job that fails is given
 back with a sentence and a time, or parked when trying again cannot help:
@@ -20,6 +21,7 @@ back with a sentence and a time, or parked when trying again cannot help:
     disk or database full or busy      again later: 10 s doubling to 15 min
     other bytes in the archive         parked: a person has to look
     a renderer that breaks             once more in a minute, then parked
+    a mail server that is away         again later: a minute doubling to an hour
     anything else                      our defect: logged, in 15 minutes doubling to a day
 
 When ANAF or the vault does not answer at all (store/outages.py), no job that
@@ -38,12 +40,13 @@ from appliance.core import spv
 from appliance.core.errors import ArchiveConflict, ArhivarError, Busy
 from appliance.core.sentence import Sentence
 from appliance.core.times import BUCHAREST
-from appliance.store import alerts, clients, jobs, messages, outages
+from appliance.store import alerts, clients, jobs, mails, messages, outages
 from appliance.store.engine import joined, transaction
 from appliance.store.jobs import Job
 from appliance.store.messages import MessageState
-from appliance.sync import drawing, filing, importing, listing, proof, reverify
+from appliance.sync import drawing, filing, importing, listing, mail, proof, reverify
 from appliance.sync.context import Context
+from appliance.sync.mail import MailWaits
 from appliance.sync.rendering import Closing, RendererDied
 from appliance.sync.spv import Deferred, NotLinked
 
@@ -52,6 +55,7 @@ logger = logging.getLogger(__name__)
 _FIRST_RETRY, _LONGEST_RETRY = 5, 15 * 60  # seconds
 _FIRST_BUSY_RETRY = 10
 _RENDERER_RETRY = 60
+_FIRST_MAIL_RETRY, _LONGEST_MAIL_RETRY = 60, 60 * 60
 _NOT_LINKED_RETRY = 60 * 60
 _DAY = 24 * 60 * 60
 _RENDERER_ATTEMPTS = 2
@@ -137,6 +141,9 @@ async def _do(job: Job, context: Context, at: datetime) -> None:
         await _after_fault(job, context, fault)
     except Busy as busy:
         await _later(job, _backoff(job.attempts, _FIRST_BUSY_RETRY), busy.sentence)
+    except MailWaits as waits:
+        wait = _backoff(job.attempts, _FIRST_MAIL_RETRY, _LONGEST_MAIL_RETRY)
+        await _later(job, wait, waits.sentence)
     except RendererDied as died:
         if job.attempts < _RENDERER_ATTEMPTS:
             # It may have been the memory of the whole machine, not this document.
@@ -282,6 +289,8 @@ async def _later(job: Job, after_seconds: float, sentence: Sentence) -> None:
         await jobs.retry(job.id, datetime.now(UTC), after_seconds, sentence)
         if job.kind == "message":
             await messages.explain(job.object_uid, sentence)
+        elif job.kind == mails.JOB:
+            await mails.explain(job.object_uid, sentence)
 
 
 async def _park(job: Job, error: ArhivarError) -> None:
@@ -292,9 +301,9 @@ async def _park(job: Job, error: ArhivarError) -> None:
     logger.error("%s %s parked: %s", job.kind, job.object_uid, error)
 
 
-def _backoff(attempts: int, first: float = _FIRST_RETRY) -> float:
-    """Return a wait doubling to 15 minutes, spread by a quarter so that many come not at once."""
-    wait: float = min(first * 2.0 ** min(attempts - 1, 12), _LONGEST_RETRY)
+def _backoff(attempts: int, first: float = _FIRST_RETRY, longest: float = _LONGEST_RETRY) -> float:
+    """Return a wait that doubles, spread by a quarter so that many come not at once."""
+    wait: float = min(first * 2.0 ** min(attempts - 1, 12), longest)
     return wait * (0.75 + random.random() / 2)  # noqa: S311  not a secret
 
 
@@ -311,5 +320,6 @@ _HANDLERS = {
     "render": drawing.draw,
     "proof": proof.make,
     "import": importing.file_import,
+    mails.JOB: mail.send_mail,
     "reverify": reverify.reverify,
 }
