@@ -13,9 +13,9 @@ const root = dirname(dirname(fileURLToPath(import.meta.url)));
 const icons = [
   "archive-box", "arrow-down-tray", "arrow-path", "arrow-right-start-on-rectangle",
   "arrow-uturn-left", "bell", "book-open", "building-office", "check", "check-circle",
-  "chevron-down", "chevron-left", "chevron-right", "clock", "code-bracket", "document-text",
-  "exclamation-circle", "exclamation-triangle", "hand-raised", "inbox", "information-circle",
-  "language", "lock-closed", "paper-clip", "question-mark-circle", "shield-check",
+  "chevron-down", "chevron-left", "chevron-right", "clock", "code-bracket", "computer-desktop",
+  "document-text", "exclamation-circle", "exclamation-triangle", "hand-raised", "inbox",
+  "information-circle", "key", "language", "link", "lock-closed", "paper-clip", "question-mark-circle", "shield-check",
   "shield-exclamation", "user-circle", "users", "x-circle", "x-mark",
 ];
 

@@ -16,6 +16,7 @@ from appliance.store.files import Archive
 from appliance.web.auth.cookies import Cookies
 from appliance.web.auth.host import Place
 from appliance.web.auth.passwords import Passwords
+from appliance.web.vault import Vault
 from appliance.web.watching import Watches
 
 
@@ -29,6 +30,7 @@ class Portal:
     place: Place = field(init=False)
     cookies: Cookies = field(init=False)
     archive: Archive = field(init=False)
+    vault: Vault = field(init=False)
     watches: Watches[health.Health] = field(init=False)
     store: Store | None = None
 
@@ -36,6 +38,7 @@ class Portal:
         self.place = Place(self.settings)
         self.cookies = Cookies(secure=self.place.secure)
         self.archive = Archive(self.settings.archive_dir)
+        self.vault = Vault(self.settings.enrol_socket)
         self.watches = Watches(health.of_client, self.clock)
 
     @property

@@ -48,6 +48,8 @@ beta rejected    no    no     no     no    no    no    no     no    no    no    
 beta archived    no    no     no     no    no    no    no     yes   yes   yes    yes
 alfa notice      no    yes    yes    no    yes   no    yes    no    yes   yes    no
 beta notice      no    no     no     no    no    no    no     yes   yes   yes    yes
+alfa grant       no    yes    no     no    no    no    yes    no    yes   yes    no
+beta grant       no    no     no     no    no    no    no     yes   yes   yes    yes
 """)
 
 
@@ -542,6 +544,155 @@ absent         303    403    403    403    403    403    404    404    403    40
 alfa notice    303    303    303    404    303    404    303    404    303    303    404
 beta notice    303    404    404    404    404    404    404    303    303    303    303
 absent         303    404    404    404    404    404    404    404    404    404    404
+        """),
+    ),
+    **dict.fromkeys(
+        [
+            ("GET", "/spv/link"),
+        ],
+        table("""
+               nobody ana    bogdan corina dan    ema    elena  florin gina   horia  bianca
+-              303    403    403    403    403    403    200    200    200    200    403
+        """),
+    ),
+    **dict.fromkeys(
+        [
+            ("POST", "/spv/link"),
+        ],
+        table("""
+               nobody ana    bogdan corina dan    ema    elena  florin gina   horia  bianca
+-              303    403    403    403    403    403    303    303    303    303    403
+        """),
+    ),
+    **dict.fromkeys(
+        [
+            ("GET", "/spv/grants"),
+            ("GET", "/spv/link/failed"),
+        ],
+        table("""
+               nobody ana    bogdan corina dan    ema    elena  florin gina   horia  bianca
+-              303    200    403    403    403    403    200    200    200    200    200
+        """),
+    ),
+    # Without having begun there is nowhere to go.
+    **dict.fromkeys(
+        [
+            ("GET", "/spv/link/go"),
+        ],
+        table("""
+               nobody ana    bogdan corina dan    ema    elena  florin gina   horia  bianca
+-              303    303    403    403    403    403    303    303    303    303    303
+        """),
+    ),
+    # Back from ANAF always leads to a clean address.
+    **dict.fromkeys(
+        [
+            ("GET", "/spv/callback"),
+        ],
+        table("""
+               nobody ana    bogdan corina dan    ema    elena  florin gina   horia  bianca
+-              303    303    303    303    303    303    303    303    303    303    303
+        """),
+    ),
+    **dict.fromkeys(
+        [
+            ("GET", "/settings/spv"),
+        ],
+        table("""
+               nobody ana    bogdan corina dan    ema    elena  florin gina   horia  bianca
+-              303    403    403    403    403    403    403    403    200    403    403
+        """),
+    ),
+    # Nothing is filled in.
+    **dict.fromkeys(
+        [
+            ("POST", "/settings/spv"),
+        ],
+        table("""
+               nobody ana    bogdan corina dan    ema    elena  florin gina   horia  bianca
+-              303    403    403    403    403    403    403    403    400    403    403
+        """),
+    ),
+    **dict.fromkeys(
+        [
+            ("GET", "/clients/{client_uid}/spv/link"),
+        ],
+        table("""
+               nobody ana    bogdan corina dan    ema    elena  florin gina   horia  bianca
+alfa           303    200    403    403    403    403    200    404    200    200    404
+beta           303    404    403    403    403    403    404    200    200    200    200
+absent         303    404    403    403    403    403    404    404    404    404    404
+        """),
+    ),
+    **dict.fromkeys(
+        [
+            ("POST", "/clients/{client_uid}/spv/link"),
+        ],
+        table("""
+               nobody ana    bogdan corina dan    ema    elena  florin gina   horia  bianca
+alfa           303    303    403    403    403    403    303    404    303    303    404
+beta           303    404    403    403    403    403    404    303    303    303    303
+absent         303    404    403    403    403    403    404    404    404    404    404
+        """),
+    ),
+    **dict.fromkeys(
+        [
+            ("GET", "/spv/grants/{grant_uid}"),
+            ("POST", "/spv/grants/{grant_uid}/test"),
+        ],
+        table("""
+               nobody ana    bogdan corina dan    ema    elena  florin gina   horia  bianca
+alfa grant     303    200    403    403    403    403    200    404    200    200    404
+beta grant     303    404    403    403    403    403    404    200    200    200    200
+absent         303    404    403    403    403    403    404    404    404    404    404
+        """),
+    ),
+    # Who authorised it, and people of the firm; ANAF has offered nothing to the owners.
+    **dict.fromkeys(
+        [
+            ("POST", "/spv/grants/{grant_uid}/confirm"),
+        ],
+        table("""
+               nobody ana    bogdan corina dan    ema    elena  florin gina   horia  bianca
+alfa grant     303    303    403    403    403    403    303    404    303    404    404
+beta grant     303    404    403    403    403    403    404    303    303    303    404
+absent         303    404    403    403    403    403    404    404    404    404    404
+        """),
+    ),
+    **dict.fromkeys(
+        [
+            ("POST", "/spv/grants/{grant_uid}/unmap"),
+        ],
+        table("""
+               nobody ana    bogdan corina dan    ema    elena  florin gina   horia  bianca
+alfa grant     303    303    403    403    403    403    303    404    303    303    404
+beta grant     303    404    403    403    403    403    404    303    303    303    303
+absent         303    404    403    403    403    403    404    404    404    404    404
+        """),
+    ),
+    # Who authorised it, and the administrator.
+    **dict.fromkeys(
+        [
+            ("GET", "/spv/grants/{grant_uid}/link"),
+            ("GET", "/spv/grants/{grant_uid}/revoke"),
+        ],
+        table("""
+               nobody ana    bogdan corina dan    ema    elena  florin gina   horia  bianca
+alfa grant     303    200    403    403    403    403    403    404    200    403    404
+beta grant     303    404    403    403    403    403    404    200    200    403    403
+absent         303    404    403    403    403    403    404    404    404    404    404
+        """),
+    ),
+    **dict.fromkeys(
+        [
+            ("POST", "/spv/grants/{grant_uid}/link"),
+            ("POST", "/spv/grants/{grant_uid}/revoke"),
+        ],
+        table("""
+               nobody ana    bogdan corina dan    ema    elena  florin gina   horia  bianca
+alfa grant     303    303    403    403    403    403    403    404    303    403    404
+beta grant     303    404    403    403    403    403    404    303    303    403    403
+absent         303    404    403    403    403    403    404    404    404    404    404
         """),
     ),
     **dict.fromkeys(

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import re
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import closing
 from dataclasses import dataclass, field
 from typing import Any
@@ -26,12 +26,15 @@ from appliance.store.ids import new_uid
 from appliance.web.app import PortalApp, create_app
 from appliance.web.auth.guards import PERSON, allow, endpoints
 from appliance.web.pages import HANDLERS
+from tests.support.linking import ALFA, BETA, Linked, linked
 from tests.support.store import NOW, entry
 from tests.support.web import Browser, Site, cheap_passwords
 from tests.web.access import PEOPLE, ROUTES, VISIBLE
 
 ABSENT = "0" * 26
 STATUSES = {status.value: status for status in Status}
+OTHERS = ("notice", "grant")  # rows that are no documents
+CIFS = {"alfa grant": ALFA, "beta grant": BETA}
 
 
 @dataclass(frozen=True)
@@ -47,6 +50,7 @@ class Matrix:
     """Everything that the walk needs: a browser for each person, the things by row."""
 
     site: Site
+    linked: Linked
     browsers: dict[str, Browser] = field(default_factory=dict)
     things: dict[str, dict[str, Thing]] = field(default_factory=dict)
 
@@ -91,10 +95,18 @@ class Matrix:
         thing = self.things["document"][row] = Thing(uid, f"KANAR-{client}-{what}")
         return thing
 
+    async def mend_grant(self, row: str) -> None:
+        """See to it that the grant of the row is there and serves its client."""
+        serial, who = ("AA01", "ana") if row == "alfa grant" else ("BB02", "florin")
+        mark = f"KANAR-{row.replace(' ', '-')}"
+        by = (await self.site.world.viewer(who)).user_uid
+        uid = await self.linked.grant(serial, CIFS[row], by=by, holder=mark)
+        self.things["grant"][row] = Thing(uid, mark)
+
 
 def object_of(path: str) -> str | None:
-    """Return what the address names: a client, a document, a notice or nothing."""
-    named = re.search(r"{(client|document|notice)_uid", path)
+    """Return what the address names: a client, a document, a grant, a notice or nothing."""
+    named = re.search(r"{(client|document|grant|notice)_uid", path)
     return named.group(1) if named else None
 
 
@@ -106,7 +118,8 @@ def unwritten(app: PortalApp) -> list[str]:
     rows = {
         None: {"-"},
         "client": {"alfa", "beta", "absent"},
-        "document": {row for row in VISIBLE if "notice" not in row} | {"absent"},
+        "document": {row for row in VISIBLE if row.split()[1] not in OTHERS} | {"absent"},
+        "grant": {row for row in VISIBLE if "grant" in row} | {"absent"},
         "notice": {row for row in VISIBLE if "notice" in row} | {"absent"},
     }
     for (method, path), cells in ROUTES.items():
@@ -116,23 +129,32 @@ def unwritten(app: PortalApp) -> list[str]:
 
 
 @pytest.fixture
-async def matrix(site: Site) -> Matrix:
+async def matrix(site: Site) -> AsyncIterator[Matrix]:
+    async with linked(site.world.settings.run_dir.parent) as vault:
+        yield await _matrix(site, vault)
+
+
+async def _matrix(site: Site, vault: Linked) -> Matrix:
     world = site.world
     await world.person("ema", at_alfa=Role.APPROVER, scope=Scope(kinds=frozenset({Kind.ISSUED})))
     await world.person("horia", firm_role=Role.ACCOUNTANT, at_alfa=Role.OWNER)
     await clients.assign(world.ids["horia"], world.beta, NOW)
-    made = Matrix(site)
+    made = Matrix(site, vault)
     made.things = {
         "client": {"alfa": Thing(world.alfa_uid), "beta": Thing(world.beta_uid)},
         "document": {},
+        "grant": {},
         "notice": {
             "alfa notice": await _notice(site, world.alfa, world.alfa_uid, "KANAR-notice-alfa"),
             "beta notice": await _notice(site, world.beta, world.beta_uid, "KANAR-notice-beta"),
         },
     }
     for row in VISIBLE:
-        if "notice" not in row:
+        if row.split()[1] not in OTHERS:
             await made.add_document(row)
+    await vault.register()
+    for row in CIFS:
+        await made.mend_grant(row)
     stored = await accounts.by_id(world.ids["ana"])
     assert stored is not None
     assert stored.password_hash is not None
@@ -218,15 +240,19 @@ async def test_every_decision_is_for_whom_the_table_says(matrix: Matrix, name: s
     wrong: list[str] = []
     for path, row, first in list(matrix.cells("POST")):
         # An earlier cell may have moved the document; another took its place.
-        thing = matrix.things["document"].get(row, first)
+        now_there = matrix.things["document"] | matrix.things["grant"]
+        thing = now_there.get(row, first)
         status = row.split()[-1] if row.split()[-1] in STATUSES else "pending"
         fields = {"reason": "other", "note": "x", "seen_status": status, "seen_revision": "1"}
+        fields |= {"holder": "Ana Pop", "cif": CIFS.get(row, ALFA)}
         before = _snapshot(matrix.site)
         response = await browser.post(_address(path, thing), fields, token=token)
         expected = ROUTES["POST", path][row][name]
         cell = f"POST {path} as {name} on {row}"
         if str(response.status_code) != expected:
             wrong.append(f"{cell}: {response.status_code} instead of {expected}")
+        if row in CIFS:
+            await matrix.mend_grant(row)
         where = response.text + response.headers.get("location", "")
         wrong += [f"{cell}: shows {mark}" for mark in matrix.leaks(name, where)]
         if _snapshot(matrix.site) == before:

@@ -29,7 +29,7 @@ from appliance.web.visit import visit_of
 
 ANYONE = "anyone"  # also without a session
 PERSON = "person"  # anybody who is logged in
-OBJECTS = frozenset({"client", "document", "notice"})
+OBJECTS = frozenset({"client", "document", "grant", "notice"})
 
 
 class NotLoggedIn(ArhivarError):
@@ -57,7 +57,7 @@ def allow(*who: Role | str, object: str | None = None) -> dict[str, Any]:
 def require_declarations(app: Litestar) -> None:
     """Raise `ImproperlyConfiguredException` naming every handler whose declaration is missing.
 
-    A handler whose address names a client, a document or a notice has to
+    A handler whose address names an object (`OBJECTS`) has to
     declare that object and to take it from its loader.
     """
     silent = []

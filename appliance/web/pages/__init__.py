@@ -5,11 +5,14 @@ from __future__ import annotations
 from litestar.handlers import BaseRouteHandler
 
 from appliance.web.pages import (
+    application,
     certificates,
     decisions,
     document,
+    grants,
     health,
     imports,
+    linking,
     lists,
     login,
     months,
@@ -30,4 +33,7 @@ HANDLERS: list[BaseRouteHandler] = [
     *months.HANDLERS,
     *health.HANDLERS,
     *spv.HANDLERS,
+    *linking.HANDLERS,
+    *grants.HANDLERS,
+    *application.HANDLERS,
 ]

@@ -11,11 +11,15 @@ from typing import Any
 from litestar import Request
 from litestar.params import FromPath
 
+from appliance.core.errors import NotFound
+from appliance.core.sentence import Sentence
 from appliance.store import clients, documents, notices
 from appliance.store.clients import ClientRow
 from appliance.store.documents import DocumentView
 from appliance.store.notices import NoticeRow
 from appliance.web.auth.guards import check_object
+from appliance.web.linked import Sight, seen_by
+from appliance.web.portal import portal_of
 from appliance.web.visit import viewer_of
 
 
@@ -43,3 +47,20 @@ async def load_notice(request: Request[Any, Any, Any], notice_uid: FromPath[str]
     notice = await notices.get(notice_uid, viewer)
     check_object(request, viewer, notice.client_id)
     return notice
+
+
+async def load_grant(request: Request[Any, Any, Any], grant_uid: FromPath[str]) -> Sight:
+    """Return the authorisation of the address as this person sees it.
+
+    Whose clients it serves decides both whether it exists for them and what of it.
+    """
+    status = await portal_of(request).vault.status()
+    found = [grant for grant in status.grants if grant.uid == grant_uid]
+    for sight in await seen_by(viewer_of(request), found):
+        return sight
+    raise NotFound(
+        Sentence(
+            "Legătura cu SPV nu există sau nu ai acces la ea. Vezi lista legăturilor tale.",
+            "there is no such connection to SPV, or it is not yours to see; look at your list",
+        )
+    )

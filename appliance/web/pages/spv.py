@@ -39,7 +39,9 @@ from appliance.store.runs import Progress
 from appliance.web import i18n
 from appliance.web.auth.guards import allow
 from appliance.web.forms import read_form, see_other
+from appliance.web.linked import LINKERS
 from appliance.web.pages.frame import frame_for
+from appliance.web.pages.grant_rows import link_of
 from appliance.web.pages.objects import load_client
 from appliance.web.pages.standing import standing
 from appliance.web.portal import Portal, portal_of
@@ -120,6 +122,9 @@ async def spv_page(
         obstacles=standing(visit, seen.outages, {why: [client] for why in seen.stopped}),
         lists=await _lists(visit, client, seen, may_list, chosen, after),
         chosen=chosen,
+        link=await link_of(visit, viewer, portal_of(request), client)
+        if roles & LINKERS and not client.provisional
+        else None,
         may_fetch=bool(roles & MAY_FETCH) and not client.provisional,
         may_choose=bool(roles & MAY_CHOOSE) and not client.provisional,
         intervals=intervals(portal_of(request), every, visit.language),
@@ -261,7 +266,7 @@ def _live(seen: Health, visit: Visit, viewer: Viewer, client: ClientRow) -> dict
         "moving": running and not waits and not seen.outages,
         "outcome": _outcome(run, sight, visit),
         "bar": _bar(run, sight, language),
-        "listed": _listed(seen.listings, visit),
+        "listed": listed_lines(seen.listings, visit),
         "notes": []
         if sight is Sight.STATE
         else [*_expiring(seen.oldest, visit), *_notes(seen.listings, visit, sight)],
@@ -315,7 +320,7 @@ def _bar(run: Progress | None, sight: Sight, language: str) -> dict[str, Any] | 
     return {"value": run.settled, "max": run.total, "text": text}
 
 
-def _listed(found: Sequence[Listing], visit: Visit) -> list[str]:
+def listed_lines(found: Sequence[Listing], visit: Visit) -> list[str]:
     """When the list of each CIF was last whole."""
     language, lines = visit.language, []
     for listing in found:

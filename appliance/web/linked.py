@@ -1,0 +1,131 @@
+"""Which authorisations in SPV a person sees, what of them, and what they may do there.
+
+Tenants do not meet here. An owner sees what they authorised and what serves (or is
+offered for) their own clients, and of it their own clients' CIFs alone; an accountant
+the same of the assigned clients, and of the other CIFs how many they are; an
+administrator sees all. What is no client of the firm is shown to people of the firm and
+to the one who authorised it.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from appliance.core import cif as cifs
+from appliance.core.errors import NotAllowed
+from appliance.core.roles import FIRM_ROLES, Role, Viewer
+from appliance.core.sentence import Sentence
+from appliance.store import clients
+from appliance.store.clients import ClientRow
+from appliance.web.vault import Grant
+
+# Who may link a client to SPV: its owners, and whoever works for the firm there.
+LINKERS = frozenset({Role.OWNER, *FIRM_ROLES})
+_CIF = re.compile(r"[0-9]{2,13}", re.ASCII)
+
+
+@dataclass(frozen=True)
+class Reached:
+    """A CIF and the client that it is of."""
+
+    cif: str
+    client: ClientRow
+
+    @property
+    def shown(self) -> str:
+        return cifs.mask_cnp(self.cif)
+
+
+@dataclass(frozen=True)
+class Sight:
+    """One grant as one person sees it."""
+
+    grant: Grant
+    mine: bool  # this person authorised it
+    served: tuple[Reached, ...]  # of clients that the person may link
+    offered: tuple[Reached, ...]  # the same; nobody has confirmed them
+    strangers: tuple[str, ...]  # offered, of no client of the firm; a CNP is masked
+    others: int  # CIFs of other clients; none for whom their number is no business
+    manages: bool  # may authorise it again and erase it
+
+
+async def seen_by(viewer: Viewer, grants: Iterable[Grant]) -> list[Sight]:
+    """Return the grants that exist for this person, in the order given."""
+    owners = await clients.all_identifiers()
+    rows = {
+        row.id: row for row in await clients.list_for(viewer) if viewer.roles_at(row.id) & LINKERS
+    }
+    sights = [_sight(viewer, grant, owners, rows) for grant in grants]
+    return [sight for sight in sights if _exists(viewer, sight)]
+
+
+async def candidates(sight: Sight, client: ClientRow, viewer: Viewer) -> list[Reached]:
+    """Return the client's CIFs that this person may now have read with the grant."""
+    numbers = sorted(await clients.identifiers(client.id))
+    return [
+        Reached(cif, client)
+        for cif in numbers
+        if _CIF.fullmatch(cif)
+        and cif not in sight.grant.cifs
+        and may_confirm(viewer, sight, client, cif)
+    ]
+
+
+def may_confirm(viewer: Viewer, sight: Sight, client: ClientRow, cif: str) -> bool:
+    """Tell whether the person may have this CIF of the client read with the grant.
+
+    Who may link the client, and of those: who authorised the grant, who works for
+    the firm there, and the client's owner when ANAF itself named the CIF.
+    """
+    roles = viewer.roles_at(client.id)
+    if not roles & LINKERS:
+        return False
+    return sight.mine or bool(roles & FIRM_ROLES) or cif in sight.grant.offered
+
+
+def require_manager(sight: Sight) -> None:
+    """Raise `NotAllowed` unless the person may authorise the grant again and erase it."""
+    if not sight.manages:
+        raise NotAllowed(
+            Sentence(
+                "Numai cine a autorizat această legătură sau administratorul firmei o poate "
+                "reînnoi ori șterge. Pentru firma ta poți face oricând altă legătură.",
+                "only whoever authorised this connection or the firm's administrator renews or "
+                "erases it; for your own company you can always make another one",
+            )
+        )
+
+
+def linkable(viewer: Viewer, rows: Sequence[ClientRow]) -> list[ClientRow]:
+    """Return those of the clients that the person may link to SPV."""
+    return [row for row in rows if viewer.roles_at(row.id) & LINKERS]
+
+
+def _sight(
+    viewer: Viewer, grant: Grant, owners: Mapping[str, int], rows: Mapping[int, ClientRow]
+) -> Sight:
+    mine, firm = grant.requested_by == viewer.user_uid, viewer.firm_role is not None
+
+    def own(numbers: Iterable[str]) -> tuple[Reached, ...]:
+        reached = [Reached(cif, rows[owners[cif]]) for cif in numbers if owners.get(cif) in rows]
+        return tuple(sorted(reached, key=lambda one: (one.client.name.casefold(), one.cif)))
+
+    served, offered = own(grant.cifs), own(grant.offered)
+    strangers = tuple(cifs.mask_cnp(cif) for cif in grant.offered if cif not in owners)
+    every = len(grant.cifs) + len(grant.offered)
+    return Sight(
+        grant,
+        mine,
+        served,
+        offered,
+        strangers if firm or mine else (),
+        every - len(served) - len(offered) - len(strangers) if firm else 0,
+        mine or viewer.firm_role is Role.ADMIN,
+    )
+
+
+def _exists(viewer: Viewer, sight: Sight) -> bool:
+    everything = viewer.firm_role is Role.ADMIN
+    return everything or sight.mine or bool(sight.served or sight.offered)
