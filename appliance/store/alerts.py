@@ -5,6 +5,7 @@
     listing    ANAF refuses the client's list: the right is gone; or (about "client uid/CIF")
                it suddenly lists next to nothing, or less than it announces
     outage     ANAF, or our own vault, does not answer
+    grant      an SPV authorisation is needed again (level 0), or ends in 30, 14 or 3 days
 
 An alert that is open is not raised again, by whatever process; one that ended
 may be raised anew.

@@ -26,6 +26,8 @@ class Context:
     pinned: Mapping[str, PinnedCertificate]
     # ANAF holds every call up: no list or download begins before this moment.
     paused_until: datetime = field(default_factory=lambda: datetime.min.replace(tzinfo=UTC))
+    # A refusal just now says that what is known of the authorisations may be old (`standing`).
+    standing_asked: bool = False
 
     def pause(self, at: datetime) -> timedelta:
         """Return for how long no call may begin; zero in general, and never more than minutes.

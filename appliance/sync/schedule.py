@@ -23,6 +23,7 @@ from appliance.store import (
     fetching,
     imports,
     jobs,
+    mails,
     radar,
     runs,
     sessions,
@@ -81,6 +82,7 @@ class Housekeeping:
         await certificates.queue_reverify(self._pinned, at)
         await throttle.sweep(at)
         await sessions.delete_seen_before(at - SESSIONS_KEPT)
+        await mails.sweep(at)
         if abandoned := await imports.end_abandoned(at):
             logger.info("%d imports ended, whose hand-in was cut off a day ago", abandoned)
         # It looks at every folder's name, which takes a while in a large archive.

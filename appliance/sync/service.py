@@ -38,6 +38,7 @@ from appliance.sync.context import Context
 from appliance.sync.rendering import Renderers
 from appliance.sync.schedule import Housekeeping
 from appliance.sync.spv import SpvClient, discard_partials
+from appliance.sync.standing import Standing
 
 logger = logging.getLogger(__name__)
 
@@ -96,11 +97,13 @@ async def _until(stop: asyncio.Event, lanes: Sequence[Lane], context: Context) -
         await _keep(lanes, clock, at)
 
     house = Housekeeping(context.settings, context.archive, context.pinned)
+    standing = Standing(context)
     running = [
         asyncio.create_task(stop.wait()),
         asyncio.create_task(_every(KEEP_SECONDS, keep)),
         asyncio.create_task(_every(HOUSEKEEPING_SECONDS, house.do)),
         asyncio.create_task(_every(HOUSEKEEPING_SECONDS, house.check_by_night)),
+        asyncio.create_task(_every(HOUSEKEEPING_SECONDS, standing.watch)),
         *(asyncio.create_task(lane.feed()) for lane in lanes),
     ]
     try:

@@ -1,4 +1,4 @@
-"""The only client of the vault's spv.sock: list, download, report the CIFs seen.
+"""The only client of the vault's spv.sock: list, download, report CIFs, ask how grants stand.
 
 ANAF's answers are read by `core.spv`; this module adds the socket, the fixed
 window with its margins, the pages and the spool file. It never sees a token.
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import json
 import os
 import secrets
 from collections.abc import AsyncIterator, Iterable, Iterator
@@ -15,6 +16,7 @@ from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlencode
 
 import httpx
@@ -22,8 +24,9 @@ import httpx
 from appliance.core import spv
 from appliance.core.errors import ArhivarError, Busy
 from appliance.core.sentence import Sentence
-from appliance.core.times import BUCHAREST
+from appliance.core.times import BUCHAREST, from_text
 from appliance.disk import fsync_directory
+from appliance.store.grants import Grant
 
 WINDOW = timedelta(days=60)  # what ANAF keeps and lists
 # ANAF refuses a start older than 60 days and an end in its own future by one second, and it
@@ -189,15 +192,25 @@ class SpvClient:
         if not listing.cifs:
             return
         body = {"cif": cif, "cifs": list(listing.cifs), "serial": listing.serial}
-        async with self._call("POST", "/arhivar/seen-cifs", cif, json=body) as response:
+        async with self._call("POST", "/arhivar/seen-cifs", cif, body) as response:
             await response.aread()
+
+    async def standing(self) -> list[Grant]:
+        """Return how the authorisations stand that the vault holds; ANAF is not asked.
+
+        Raises `Deferred` while the vault is away.
+        """
+        async with self._call("GET", "/arhivar/standing", "") as response:
+            answer = await response.aread()
+            response.raise_for_status()
+        return [_grant(told) for told in json.loads(answer)["grants"]]
 
     @asynccontextmanager
     async def _call(
-        self, method: str, url: str, cif: str, json: object | None = None
+        self, method: str, url: str, cif: str, body: object | None = None
     ) -> AsyncIterator[httpx.Response]:
         try:
-            response = await self._send(method, url, cif, json)
+            response = await self._send(method, url, cif, body)
             try:
                 async with asyncio.timeout(CALL_SECONDS):
                     yield response
@@ -211,14 +224,14 @@ class SpvClient:
                 reason="vault" if vault_away else "broken",
             ) from error
 
-    async def _send(self, method: str, url: str, cif: str, json: object) -> httpx.Response:
+    async def _send(self, method: str, url: str, cif: str, body: object) -> httpx.Response:
         """Return the answer of a call that the vault let pass, its body not read yet.
 
         ANAF's minute is waited out here: whoever waits keeps what it has done so
         far, the pages of a list, and a refused call has cost nothing.
         """
         while True:
-            request = self._http.build_request(method, url, headers={"Arhivar-Cif": cif}, json=json)
+            request = self._http.build_request(method, url, headers={"Arhivar-Cif": cif}, json=body)
             async with asyncio.timeout(CALL_SECONDS):
                 response = await self._http.send(request, stream=True)
             self.reached += 1
@@ -233,6 +246,19 @@ class SpvClient:
             await response.aclose()
             raise
         return response
+
+
+def _grant(told: dict[str, Any]) -> Grant:
+    return Grant(
+        uid=told["grant"],
+        holder=" ".join(told["holder"].split()),
+        state=told["state"],
+        requested_by=told["requested_by"],
+        issued_at=from_text(told["issued_at"]),
+        access_expires_at=from_text(told["access_expires_at"]),
+        refresh_expires_at=from_text(told["refresh_expires_at"]),
+        cifs=tuple(told["cifs"]),
+    )
 
 
 def _oldest(now: datetime) -> datetime:

@@ -136,6 +136,7 @@ async def _do(job: Job, context: Context, at: datetime) -> None:
     except Deferred as deferred:
         await _defer(job, context, deferred)
     except NotLinked as not_linked:
+        context.standing_asked = True
         await _stop_client(job, "token", not_linked.sentence)
     except spv.SpvFault as fault:
         await _after_fault(job, context, fault)
@@ -208,6 +209,7 @@ _NAMES = {"api": "ANAF", "vault": "the vault"}
 async def _after_fault(job: Job, context: Context, fault: spv.SpvFault) -> None:
     kind = spv.FaultKind
     at = datetime.now(UTC)
+    context.standing_asked |= fault.kind in (kind.TOKEN, kind.PERMISSION)
     if fault.kind is kind.TRANSIENT:
         await _no_answer("api", job, fault.sentence)
     else:

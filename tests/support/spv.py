@@ -127,6 +127,8 @@ class FakeVault:
     lists: list[dict[str, str]] = field(default_factory=list)
     downloads: list[str] = field(default_factory=list)
     seen: list[dict[str, Any]] = field(default_factory=list)
+    grants: list[dict[str, Any]] = field(default_factory=list)  # as GET /arhivar/standing tells
+    standings: int = 0  # how often it was asked for them
 
     def offer(self, message_id: str, data: bytes, cif: str = ALFA, **fields: Any) -> None:
         """List a message and have its zip ready."""
@@ -153,6 +155,10 @@ class FakeVault:
         if path == "/arhivar/seen-cifs":
             self.seen.append(json.loads(body))
             return 204, b"", {}
+        if path == "/arhivar/standing":
+            self.standings += 1
+            told = json.dumps({"application": True, "grants": self.grants}).encode()
+            return 200, told, {"content-type": "application/json"}
         key = query.get("id") or query["cif"]
         if path.endswith("/descarcare"):
             self.downloads.append(key)
