@@ -17,7 +17,8 @@ as it went. `renewed` is false when the certificate is of no grant that is there
 also where another one was to be renewed: its CIFs are then offered to the new one.
 DELETE takes the CIF from every grant, or from the one that is named. /keys/rewrap
 does part of the work (rewrapping.py): asked again until `rewrapped` is 0.
-A refusal is 4xx or 5xx with `{"error": {"ro", "en"}}`.
+A request that is not listed is refused and audited. A refusal is 4xx or 5xx
+with `{"error": {"ro", "en"}}`.
 """
 
 from __future__ import annotations
@@ -34,6 +35,7 @@ from appliance.vault.errors import NeedsAuthorisation, SealBroken, TokenRefused,
 from appliance.vault.gateway import Gateway
 from appliance.vault.limits import TooManyCalls
 from appliance.vault.parts import Parts
+from appliance.vault.refusals import Refusals
 from appliance.vault.rewrapping import rewrap
 from appliance.vault.secret import Secret
 from appliance.vault.wire import Answer, Refused, Request
@@ -45,9 +47,12 @@ _MAX_NAME = 120
 class Enrol:
     """The handler of enrol.sock."""
 
-    def __init__(self, parts: Parts, gateway: Gateway, now: Callable[[], datetime]) -> None:
+    def __init__(
+        self, parts: Parts, gateway: Gateway, refusals: Refusals, now: Callable[[], datetime]
+    ) -> None:
         self._parts = parts
         self._gateway = gateway
+        self._refusals = refusals
         self._now = now
         self._routes: list[tuple[str, re.Pattern[str], Callable[..., Awaitable[Answer]]]] = [
             ("PUT", re.compile(r"/application"), self._put_application),
@@ -83,6 +88,8 @@ class Enrol:
                     return await handler(request.json(), self._now(), *match.groups())
                 except Unreachable as error:
                     return Answer.refusal(502, error.sentence)
+        call = f"{request.method} {request.path}"
+        self._refusals.note("unknown", request.peer_uid, call, at=self._now())
         raise Refused(
             405 if matches else 404,
             Sentence("Seiful nu cunoaște această cerere.", "the vault does not know this request"),

@@ -16,7 +16,8 @@ or busy with Retry-After when the disk takes no more; 502 unreachable. Everythin
 else is ANAF's answer as it came, of its headers only those listed here, and
 `Arhivar-Grant`, the grant whose token was used. When ANAF says in it that this
 grant's holder has no right on the CIF, sync reports that to `not-allowed`;
-`again` tells that another grant may have the right.
+`again` tells that another grant may have the right. A grant whose token ANAF
+rejects, renewed or not, gives way to the next one of the CIF in the same call.
 """
 
 from __future__ import annotations
@@ -33,13 +34,13 @@ from urllib.parse import parse_qsl, urlencode
 import httpx
 
 from appliance.core import cif as cifs
-from appliance.core.errors import Busy
+from appliance.core.errors import ArhivarError, BadInput, Busy, NotFound
 from appliance.core.sentence import Sentence
 from appliance.vault.errors import NeedsAuthorisation, SealBroken, TokenRefused, Unreachable
 from appliance.vault.limits import Call, Kind, Limits, TooManyCalls
 from appliance.vault.parts import Parts
 from appliance.vault.refusals import Refusals
-from appliance.vault.renewal import Access
+from appliance.vault.renewal import SECOND_TRY, Access
 from appliance.vault.secret import Secret
 from appliance.vault.wire import Answer, Refused, Request
 
@@ -95,6 +96,10 @@ class NotPassed(Refused):
         self.reason = reason
 
 
+class NoAnswer(Unreachable):
+    """ANAF's API itself did not answer: another token would change nothing."""
+
+
 class Gateway:
     """The handler of spv.sock."""
 
@@ -123,6 +128,7 @@ class Gateway:
             ("GET", "/arhivar/standing"): lambda request, at: Answer.json(parts.grants.standing()),
         }
         self._refusals = refusals
+        self._rejected: dict[str, datetime] = {}  # grants whose token got 401 at last
         self._too_many = 0  # how often ANAF said so, one after the other
         self._paused_until = datetime.min.replace(tzinfo=UTC)
 
@@ -226,19 +232,77 @@ class Gateway:
         return Target(url, cif, Call(resource.kind, counted))
 
     async def _pass(self, target: Target, at: datetime) -> Answer:
-        grant, access = await self._access(target.cif, at)
-        # Read anew: a token may have been fetched meanwhile, and the minute is counted exactly.
-        at = self._now()
-        self._limits.take(target.call, at=at)
-        response = await self._send(target.url, access, target.call, at)
-        try:
+        """Ask with the grants of the CIF, the best one first, until ANAF takes a token."""
+        grants = self._in_order(target.cif, at)
+        problem: ArhivarError | None = None
+        uncounted: Call | None = target.call  # however many tokens it takes, it is one call
+        for grant in grants:
+            try:
+                access = await self._renewal.access(grant, at=at)
+                # Read anew: a token may have been fetched meanwhile, and the minute is
+                # counted exactly.
+                at = self._now()
+                self._limits.take(uncounted, at=at)
+                response = await self._send(target.url, access, uncounted, at)
+                uncounted = None
+                if response.status_code == 401:
+                    response, access = await self._once_more(grant, access, response, target, at)
+            except NoAnswer:
+                raise
+            except (NotFound, BadInput) as error:
+                problem = problem or NeedsAuthorisation(error.sentence)
+                continue
+            except (NeedsAuthorisation, TokenRefused, SealBroken, Unreachable) as error:
+                # A second certificate may reach the company; else the first problem is told.
+                problem = problem or error
+                continue
             if response.status_code == 401:
-                other = await self._renewal.replace(grant, access, at=at)
-                if other is not None:
+                self._rejected[grant] = at
+                if grant != grants[-1]:
                     await response.aclose()
-                    self._limits.take(None, at=self._now())
-                    access = other
-                    response = await self._send(target.url, access, None, at)
+                    continue
+            return await self._answer(grant, access, response, target, at)
+        assert problem is not None
+        raise problem
+
+    def _in_order(self, cif: str, at: datetime) -> list[str]:
+        """Return the grants of the CIF; those whose token ANAF just rejected come last."""
+        grants = self._mapping.for_cif(cif)
+        if not grants:
+            raise NotPassed("unmapped", _UNMAPPED)
+        long_ago = datetime.min.replace(tzinfo=UTC)
+        return sorted(
+            grants, key=lambda grant: at < self._rejected.get(grant, long_ago) + SECOND_TRY
+        )
+
+    async def _once_more(
+        self,
+        grant: str,
+        access: Access,
+        response: httpx.Response,
+        target: Target,
+        at: datetime,
+    ) -> tuple[httpx.Response, Access]:
+        """After a 401: return the answer to another token, or this one when there is no other."""
+        try:
+            other = await self._renewal.replace(grant, access, at=at)
+            if other is None:
+                return response, access
+            self._limits.take(None, at=self._now())
+        except BaseException:
+            await response.aclose()
+            raise
+        await response.aclose()
+        return await self._send(target.url, other, None, at), other
+
+    async def _answer(
+        self, grant: str, access: Access, response: httpx.Response, target: Target, at: datetime
+    ) -> Answer:
+        try:
+            if 300 <= response.status_code < 400:
+                # To a login page or elsewhere: no answer of the API, and nobody may follow it.
+                self._limits.give_back(target.call, at=at)
+                raise NoAnswer(_REDIRECTED)
             self._grants.used(grant, at=at)
             headers = self._headers(response, target.call, at) | {"Arhivar-Grant": grant}
         except BaseException:
@@ -280,20 +344,6 @@ class Gateway:
         log.warning("ANAF answered 429: no call for %d s", seconds)
         return seconds
 
-    async def _access(self, cif: str, at: datetime) -> tuple[str, Access]:
-        grants = self._mapping.for_cif(cif)
-        if not grants:
-            raise NotPassed("unmapped", _UNMAPPED)
-        problem: NeedsAuthorisation | TokenRefused | SealBroken | Unreachable | None = None
-        for grant in grants:
-            try:
-                return grant, await self._renewal.access(grant, at=at)
-            except (NeedsAuthorisation, TokenRefused, SealBroken, Unreachable) as error:
-                # A second certificate may reach the company; else the first problem is told.
-                problem = problem or error
-        assert problem is not None
-        raise problem
-
     async def _send(
         self, url: str, access: Access, call: Call | None, at: datetime
     ) -> httpx.Response:
@@ -315,7 +365,7 @@ class Gateway:
                 error, httpx.ConnectError | httpx.ConnectTimeout | httpx.PoolTimeout
             ):
                 self._limits.give_back(call, at=at)
-        raise Unreachable(
+        raise NoAnswer(
             Sentence(
                 f"ANAF nu a răspuns ({name}); încercăm din nou mai târziu.",
                 f"ANAF did not answer ({name}); we try again later",
@@ -386,6 +436,10 @@ _NOT_LISTED = Sentence(
 _BAD_QUERY = Sentence(
     "Parametrii cererii către SPV nu sunt cei cunoscuți.",
     "the parameters of the SPV call are not the known ones",
+)
+_REDIRECTED = Sentence(
+    "ANAF a trimis la altă pagină în loc de răspuns; încercăm din nou mai târziu.",
+    "ANAF sent to another page instead of an answer; we try again later",
 )
 _UNMAPPED = Sentence(
     "CIF-ul nu este legat de nicio autorizare SPV; titularul certificatului digital confirmă al "

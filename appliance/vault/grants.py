@@ -75,7 +75,7 @@ class Grants:
                     "created_at": row["created_at"],
                     "issued_at": row["issued_at"],
                     "access_expires_at": row["access_expires_at"],
-                    "renew_at": _renew_at(row),
+                    "renew_at": renew_at(row),
                     "refresh_expires_at": row["refresh_expires_at"],
                     "refused_at": row["refused_at"],
                     "last_used_at": row["last_used_at"],
@@ -136,13 +136,18 @@ class Grants:
         self._db.shred(subject)
 
 
-def _renew_at(row: dict[str, Any]) -> str | None:
-    """Return when the pair is renewed by itself, None when only a person can."""
+def renew_at(row: dict[str, Any]) -> str | None:
+    """Return when the pair is renewed by itself, None when only a person can.
+
+    Past two thirds of the access token's life: the last third is for repair.
+    After a refusal of ANAF's it is the second try.
+    """
     if row["state"] != "active":
         return None
+    if row["refused_at"] is not None:
+        return str(row["retry_after"])
     issued, ends = from_text(row["issued_at"]), from_text(row["access_expires_at"])
-    due = to_text(issued + (ends - issued) * 2 / 3)
-    return max(due, row["retry_after"] or "")
+    return max(to_text(issued + (ends - issued) * 2 / 3), row["retry_after"] or "")
 
 
 def _by_grant(rows: Iterable[tuple[str, str]]) -> dict[str, list[str]]:

@@ -2,7 +2,8 @@
 
 A token pair is renewed when two thirds of the access token's life are over, by
 one caller for all (in this process and beside it), and is on disk before
-anyone uses it. ANAF's refusal counts after a second try ten minutes later;
+anyone uses it. What nobody calls for is renewed all the same: the vault looks
+once an hour, one grant after the other. ANAF's refusal counts after a second try ten minutes later;
 until the access token's last day the mailbox stays reachable all the same.
 """
 
@@ -12,6 +13,7 @@ import asyncio
 import fcntl
 import logging
 import os
+import random
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -19,21 +21,26 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from appliance.core.errors import Busy
+from appliance.core.errors import BadInput, Busy, NotFound
 from appliance.core.sentence import Sentence
 from appliance.core.times import from_text, to_text
 from appliance.vault.application import Registration
 from appliance.vault.database import Database
-from appliance.vault.errors import NeedsAuthorisation, TokenRefused, Unreachable
-from appliance.vault.grants import Grants
+from appliance.vault.errors import NeedsAuthorisation, SealBroken, TokenRefused, Unreachable
+from appliance.vault.grants import Grants, renew_at
 from appliance.vault.oauth import AuthorisationServer, TokenPair
 from appliance.vault.secret import Secret
 from appliance.vault.tokens import Tokens, needs_authorisation
+from appliance.vault.wire import places
 
 log = logging.getLogger(__name__)
 
 SECOND_TRY = timedelta(minutes=10)
 AFTER_TROUBLE = timedelta(minutes=1)
+BETWEEN_LOOKS = timedelta(hours=1)
+# Of 300 that were authorised on one day; there are 30 days for them.
+A_LOOK = 50
+_random = random.SystemRandom()
 
 
 @dataclass(frozen=True)
@@ -70,6 +77,62 @@ class Renewal:
     async def settle(self) -> None:
         """Wait for the renewals under way, so that none of ANAF's answers is lost."""
         await asyncio.gather(*self._flights.values(), return_exceptions=True)
+        self._keep_unsaved()
+
+    async def keep_renewed(self) -> None:
+        """Look for ever; a look that fails is logged, and the next one comes."""
+        while True:
+            until = self._now() + BETWEEN_LOOKS
+            try:
+                until = await self.look()
+            except Exception as error:  # the edge: its text might hold what nobody may read
+                log.error("%s while renewing\n%s", type(error).__name__, places(error))
+            wait = (until - self._now()).total_seconds()
+            # Not at the same second as every other installation.
+            await asyncio.sleep(max(1.0, wait) + _random.uniform(0, 30))
+
+    async def look(self) -> datetime:
+        """Renew what is due and may be renewed now; return when to look again.
+
+        At the latest in an hour, sooner for the second try of what ANAF refused.
+        Trouble that is not the grant's own ends the look, so nobody insists.
+        """
+        self._keep_unsaved()
+        for uid in self._due(self._now())[:A_LOOK]:
+            try:
+                _, version = self._tokens.pair(uid)
+                await self._renew(self._grants.row(uid), version, self._now())
+            except TokenRefused as error:
+                if error.code != "invalid_grant":
+                    break  # the application is refused, so every grant will be
+            except (Unreachable, Busy, BadInput):
+                break
+            except (NeedsAuthorisation, SealBroken, NotFound):
+                continue
+        at = self._now()
+        usual = at + BETWEEN_LOOKS * _random.uniform(0.75, 1)
+        second_tries = [
+            from_text(row["retry_after"])
+            for row in self._active()
+            if row["refused_at"] is not None and row["retry_after"] > to_text(at)
+        ]
+        return min([usual, *second_tries])
+
+    def _due(self, at: datetime) -> list[str]:
+        """Return the grants to renew: first those whose last try was no failure."""
+        rows = [row for row in self._active() if (renew_at(row) or "") <= to_text(at)]
+        rows.sort(key=lambda row: (row["retry_after"] is not None, row["access_expires_at"]))
+        return [row["uid"] for row in rows]
+
+    def _active(self) -> list[dict[str, Any]]:
+        return self._db.rows("SELECT * FROM spv_grant WHERE state = 'active'")
+
+    def _keep_unsaved(self) -> None:
+        for uid in self._tokens.unsaved():
+            try:
+                self._tokens.keep_unsaved(uid, at=self._now())
+            except Busy as error:
+                log.error("grant %s: its renewed pair is not on disk yet (%s)", uid, error)
 
     async def access(self, uid: str, *, at: datetime) -> Access:
         """Return a token for use now, renewed when it is due.
@@ -85,7 +148,7 @@ class Renewal:
             return current
         try:
             return await self._renew(row, version, at)
-        except (TokenRefused, NeedsAuthorisation, Unreachable, Busy):
+        except (TokenRefused, NeedsAuthorisation, Unreachable, Busy, SealBroken, BadInput):
             if lives:
                 return current
             raise
@@ -107,10 +170,7 @@ class Renewal:
         return await self._renew(self._grants.row(uid), version, at)
 
     async def _renew(self, row: dict[str, Any], version: int, at: datetime) -> Access:
-        if row["state"] != "active":
-            raise needs_authorisation()
-        if not _may_refresh(row, at):
-            raise needs_authorisation() if row["refused_at"] else _no_token_now()
+        _require_may_refresh(row, at)
         uid = row["uid"]
         flight = self._flights.get(uid)
         if flight is None:
@@ -131,6 +191,8 @@ class Renewal:
             pair, current = self._tokens.pair(uid)
             if current != version:
                 return Access(pair.access, current)
+            # Another process may have been refused while we waited for the lock.
+            _require_may_refresh(self._grants.row(uid), at)
             try:
                 try:
                     fresh = await self._server.refresh(self._registration.registered(), pair, at=at)
@@ -200,6 +262,13 @@ def _may_refresh(row: dict[str, Any], at: datetime) -> bool:
     if row["state"] != "active":
         return False
     return row["retry_after"] is None or at >= from_text(row["retry_after"])
+
+
+def _require_may_refresh(row: dict[str, Any], at: datetime) -> None:
+    if row["state"] != "active":
+        raise needs_authorisation()
+    if not _may_refresh(row, at):
+        raise needs_authorisation() if row["refused_at"] else _no_token_now()
 
 
 def _no_token_now() -> Unreachable:

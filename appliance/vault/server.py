@@ -16,7 +16,7 @@ import socket
 import sqlite3
 import ssl
 import stat
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -82,7 +82,7 @@ async def run(settings: Settings) -> None:
     async with contextlib.AsyncExitStack() as stack:
         database = _open(settings.vault_dir, keyring)
         stack.callback(database.close)
-        stack.enter_context(_only_one(settings.vault_dir))
+        stack.enter_context(only_one(settings.vault_dir))
         http = await stack.enter_async_context(_client())
         server = AuthorisationServer(settings.spv_oauth_url, http)
         parts = Parts.of(database, server, settings.vault_dir, _now)
@@ -98,8 +98,10 @@ async def run(settings: Settings) -> None:
             now=_now,
         )
         servers = [
-            Server(Enrol(parts, gateway, _now), allowed_uids(ENROL)),
-            Server(gateway, allowed_uids(SPV)),
+            Server(
+                Enrol(parts, gateway, refusals[0], _now), allowed_uids(ENROL), _noting(refusals[0])
+            ),
+            Server(gateway, allowed_uids(SPV), _noting(refusals[1])),
         ]
         passed = passed_sockets(os.environ)
         for each, path, neighbour in zip(servers, paths, (ENROL, SPV), strict=True):
@@ -109,9 +111,15 @@ async def run(settings: Settings) -> None:
                 stack.callback(path.unlink, missing_ok=True)
             await each.start(listener)
         log.info("vault: listening on %s and %s", *paths)
+        renewing = asyncio.create_task(parts.renewal.keep_renewed())
         await stop.wait()
+        renewing.cancel()
         await asyncio.gather(*(each.close(_GRACE_SECONDS) for each in servers))
         await parts.renewal.settle()
+
+
+def _noting(refusals: Refusals) -> Callable[[int], None]:
+    return lambda uid: refusals.note("peer", uid, "connect", at=_now())
 
 
 def allowed_uids(neighbour: Neighbour) -> frozenset[int]:
@@ -206,7 +214,8 @@ def _open(directory: Path, keyring: Keyring) -> Database:
 
 
 @contextlib.contextmanager
-def _only_one(directory: Path) -> Iterator[None]:
+def only_one(directory: Path) -> Iterator[None]:
+    """Hold the vault's lock; raises `VaultRunning` when a process serves it already."""
     path = directory / "vault.lock"
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:

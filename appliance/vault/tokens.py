@@ -62,8 +62,11 @@ class Tokens:
 
     def previous(self, uid: str) -> TokenPair | None:
         """Return the pair before the current one, when there was one and it opens."""
-        record = self._db.get(bytes.fromhex(uid), Purpose.PREVIOUS_TOKENS)
-        return TokenPair.from_bytes(record[0]) if record else None
+        try:
+            record = self._db.get(bytes.fromhex(uid), Purpose.PREVIOUS_TOKENS)
+            return TokenPair.from_bytes(record[0]) if record else None
+        except SealBroken:
+            return None
 
     def keep(self, uid: str, pair: TokenPair, version: int, *, at: datetime) -> None:
         """Make the pair that follows `version` durable; raises `Busy` when it cannot be yet."""
@@ -107,6 +110,10 @@ class Tokens:
         if uid in self._unsaved:
             version, pair = self._unsaved[uid]
             self.keep(uid, pair, version, at=at)
+
+    def unsaved(self) -> list[str]:
+        """Return the grants with such a pair."""
+        return list(self._unsaved)
 
     def forget(self, uid: str) -> None:
         """Drop the pairs that wait to be written: newer ones are there, or none may be."""

@@ -83,10 +83,16 @@ Handler = Callable[[Request], Awaitable[Answer]]
 
 
 class Server:
-    """Serves one listening socket until `close()`."""
+    """Serves one listening socket until `close()`; `refused` is told who may not speak."""
 
-    def __init__(self, handler: Handler, allowed_uids: Collection[int]) -> None:
+    def __init__(
+        self,
+        handler: Handler,
+        allowed_uids: Collection[int],
+        refused: Callable[[int], None],
+    ) -> None:
         self._handler = handler
+        self._refused = refused
         self._allowed = frozenset(allowed_uids)
         self._tasks: set[asyncio.Task[None]] = set()
         self._idle: set[asyncio.StreamWriter] = set()
@@ -118,7 +124,7 @@ class Server:
             if uid in self._allowed:
                 await self._converse(reader, writer, uid)
             else:
-                log.warning("connection of uid %d refused", uid)
+                self._refused(uid)
         except (ConnectionError, TimeoutError, h11.ProtocolError):
             pass
         except Exception as error:  # the edge, as in _handle

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import signal
+import sqlite3
 import sys
 from collections.abc import Mapping
+from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -81,6 +84,12 @@ class World:
             async for _ in answer.body:
                 pass
         return answer
+
+    def audit(self) -> list[dict[str, Any]]:
+        """Return the bodies of the audit chain, which holds."""
+        assert self.database.audit_breaks() == []
+        rows = self.database.durable.execute("SELECT body FROM audit ORDER BY seq")
+        return [json.loads(body) for (body,) in rows]
 
     def used_token(self) -> str:
         return str(self.anaf.calls[-1]["headers"]["authorization"]).removeprefix("Bearer ")
@@ -188,6 +197,12 @@ class VaultProcess:
             params={"startTime": "1", "endTime": "2", "cif": asked or cif, "pagina": "1"},
             headers={"Arhivar-Cif": cif},
         )
+
+    def audit(self) -> list[dict[str, Any]]:
+        """Return the bodies of the vault's audit chain; `end()` first."""
+        with closing(sqlite3.connect(self.directory / "vault" / "vault.db")) as connection:
+            rows = connection.execute("SELECT body FROM audit ORDER BY seq").fetchall()
+        return [json.loads(body) for (body,) in rows]
 
     async def grant(self) -> dict[str, Any]:
         """Return the only grant of the status."""

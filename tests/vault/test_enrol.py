@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
@@ -110,6 +111,24 @@ async def test_what_cannot_be_done_gets_a_sentence_in_both_languages(
         assert error["ro"]
         assert error["en"]
         assert error["ro"] != error["en"]
+
+
+async def test_what_enrol_does_not_know_is_in_the_audit_chain_once_a_minute(
+    vault: VaultProcess,
+) -> None:
+    for _ in range(20):
+        await vault.enrol.get("/prod/FCTEL/rest/descarcare?id=1")
+    await vault.enrol.request("DELETE", "/status")
+    for number in range(200):
+        await vault.enrol.get(f"/{number}")
+    await vault.end()
+    refused = [entry for entry in vault.audit() if entry["action"] == "call:unknown"]
+    assert {"GET /prod/FCTEL/rest/descarcare", "DELETE /status"} <= {
+        entry["data"]["call"] for entry in refused
+    }
+    assert {entry["data"]["socket"] for entry in refused} == {"enrol.sock"}
+    assert {entry["actor"] for entry in refused} == {f"uid:{os.getuid()}"}
+    assert len(refused) <= 2 * 50, "two minutes at most"
 
 
 NONSENSE = [

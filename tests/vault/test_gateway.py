@@ -6,7 +6,6 @@ import asyncio
 import itertools
 import json
 import signal
-import sqlite3
 from collections.abc import AsyncIterator, Callable
 from datetime import timedelta
 from pathlib import Path
@@ -78,6 +77,40 @@ async def test_an_answer_that_repeats_the_token_is_cut_before_it(
     with pytest.raises(httpx.RemoteProtocolError):
         await vault.list(CIF)
     assert (await vault.enrol.get("/status")).status_code == 200
+
+
+@pytest.mark.parametrize("status", [301, 302, 303, 304, 307, 308])
+async def test_a_redirect_of_anaf_is_no_answer_and_leads_nowhere(
+    vault: VaultProcess, anaf: Anaf, status: int
+) -> None:
+    await vault.enrolled(CIF)
+    anaf.api_status = status
+    anaf.api_headers = [(b"location", b"https://logincert.anaf.ro/my.policy")]
+    for _ in range(12):
+        answer = await vault.spv.get(f"{BASE}/descarcare?id=7", headers={"Arhivar-Cif": CIF})
+        assert (answer.status_code, answer.headers["Arhivar-Reason"]) == (502, "unreachable")
+        assert "location" not in answer.headers
+        assert "my.policy" not in answer.text
+    assert len(anaf.calls) == 12, "no download was made, so none was counted"
+
+
+async def test_what_names_anafs_server_or_asks_for_a_password_does_not_come_back(
+    vault: VaultProcess, anaf: Anaf
+) -> None:
+    await vault.enrolled(CIF)
+    anaf.api_status = 403
+    anaf.api_headers = [
+        (b"server", b"BigIP"),
+        (b"www-authenticate", b'Bearer error="invalid_token"'),
+        (b"refresh", b"0; url=https://evil.example/"),
+        (b"arhivar-reason", b"needs-authorisation"),
+        (b"x-echo", b"canary"),
+    ]
+    answer = await vault.list(CIF)
+    assert answer.status_code == 403
+    assert answer.headers.keys().isdisjoint(
+        {"server", "www-authenticate", "refresh", "set-cookie", "x-echo", "arhivar-reason"}
+    )
 
 
 REFUSED = [
@@ -202,9 +235,7 @@ async def test_a_refused_call_is_in_the_audit_chain_once_a_minute(vault: VaultPr
     for _ in range(20):
         await vault.spv.get(f"{BASE}/descarcare?id=1", headers={"Arhivar-Cif": "1234567890123"})
     await vault.end()
-    with sqlite3.connect(vault.directory / "vault" / "vault.db") as connection:
-        bodies = [json.loads(body) for (body,) in connection.execute("SELECT body FROM audit")]
-    refused = [body for body in bodies if body["action"] == "call:unmapped"]
+    refused = [entry for entry in vault.audit() if entry["action"] == "call:unmapped"]
     assert 1 <= len(refused) <= 2
     assert refused[0]["data"]["cif"] == "1••••••••••23"
 

@@ -284,7 +284,12 @@ async def test_a_stranger_who_gets_past_the_files_mode_is_not_heard(
         output, _ = await process.communicate()
         cut = (b"ConnectionResetError", b"BrokenPipeError")
         assert output.strip() == b"b''" or any(error in output for error in cut)
-    assert f"uid {NOBODY} refused" in vault.log.read_text()
+    await vault.end()
+    refused = [entry for entry in vault.audit() if entry["actor"] == f"uid:{NOBODY}"]
+    assert [(entry["action"], entry["data"]["socket"]) for entry in refused] == [
+        ("call:peer", "enrol.sock"),
+        ("call:peer", "spv.sock"),
+    ]
 
 
 async def test_sockets_that_systemd_opened_are_used(short: Path, anaf: Anaf) -> None:
