@@ -11,7 +11,6 @@ import contextlib
 import json
 import logging
 import os
-import shutil
 import sys
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
@@ -20,7 +19,15 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from appliance import __version__, config
+from appliance import __version__, cli_vault, config
+from appliance.command import (
+    OWNERS,
+    in_child_as,
+    load_settings,
+    settings_as,
+    show,
+    terminal_language,
+)
 from appliance.core.errors import ArhivarError
 from appliance.core.sentence import Sentence
 from appliance.supervise import end_with_supervisor
@@ -28,14 +35,6 @@ from appliance.supervise import end_with_supervisor
 if TYPE_CHECKING:
     from appliance.config import Settings
     from appliance.core.certificates import PinnedCertificate
-
-# The owning user of each process (design.md §5); a root start drops to it.
-OWNERS = {
-    "web": "arhivar-web",
-    "dav": "arhivar-dav",
-    "sync": "arhivar-sync",
-    "vault": "arhivar-vault",
-}
 
 PORT = click.IntRange(1, 65535)
 
@@ -50,21 +49,13 @@ def main() -> int:
     except click.Abort:
         return 130
     except ArhivarError as error:
-        click.echo(f"arhivar: {error.sentence.in_language(terminal_language())}", err=True)
+        show(error)
         return 2
     except BrokenPipeError:
         # Whoever reads us (head, less) has seen enough.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     return result if isinstance(result, int) else 0
-
-
-def terminal_language() -> str:
-    """Return `ro` when the terminal speaks Romanian, else `en`."""
-    for name in ("LC_ALL", "LC_MESSAGES", "LANG"):
-        if value := os.environ.get(name):
-            return "ro" if value.startswith("ro") else "en"
-    return "en"
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -81,12 +72,8 @@ def cli(context: click.Context, config_file: Path | None) -> None:
     context.obj = config_file
 
 
-def _settings() -> Settings:
-    return config.load(click.get_current_context().find_root().obj)
-
-
 def _serve(name: str) -> None:
-    settings = _settings_as(name)
+    settings = settings_as(name)
     end_with_supervisor()
     logging.basicConfig(level=logging.INFO, format=f"%(levelname)s {name}: %(message)s")
     # One line a request or a task says nothing that our own lines do not.
@@ -94,27 +81,6 @@ def _serve(name: str) -> None:
         logging.getLogger(chatty).setLevel(logging.WARNING)
     room = __import__(f"appliance.{name}", fromlist=["serve"])
     room.serve(settings)
-
-
-def drop_to(user: str) -> None:
-    """Become `user` for good when started by root and the user exists; otherwise do nothing.
-
-    Groups follow the user database, so the process holds exactly the rights
-    that design.md §5 gives it. Files are made group-writable where SQLite needs it.
-    """
-    os.umask(0o007)
-    if os.geteuid() != 0:
-        return
-    import pwd
-
-    try:
-        entry = pwd.getpwnam(user)
-    except KeyError:
-        return
-    os.initgroups(user, entry.pw_gid)
-    os.setgid(entry.pw_gid)
-    os.setuid(entry.pw_uid)
-    os.environ["HOME"] = entry.pw_dir
 
 
 def _process(name: str, help_text: str) -> Callable[[], None]:
@@ -128,7 +94,18 @@ def _process(name: str, help_text: str) -> Callable[[], None]:
 _process("web", "Run the portal.")
 _process("dav", "Run the drive (WebDAV).")
 _process("sync", "Run fetching, filing and rendering.")
-_process("vault", "Run the token vault and SPV gateway.")
+
+
+@cli.group(invoke_without_command=True)
+@click.pass_context
+def vault(context: click.Context) -> None:
+    """Run the token vault and SPV gateway, or, with a command, look after its keys."""
+    if context.invoked_subcommand is None:
+        _serve("vault")
+
+
+for _command in cli_vault.COMMANDS:
+    vault.add_command(_command)
 
 
 @cli.command()
@@ -136,7 +113,7 @@ def serve() -> None:
     """Run all four processes on this machine, without nginx."""
     from appliance.demo import serve_all
 
-    serve_all(_settings(), click.get_current_context().find_root().obj)
+    serve_all(load_settings(), click.get_current_context().find_root().obj)
 
 
 @cli.command()
@@ -330,8 +307,8 @@ def migrate() -> None:
     """Create or upgrade the database; a second run does nothing."""
     from appliance.store.migrate import migrate as room
 
-    _give_portal_key(_settings())
-    for name in room(_settings_as("sync")):
+    _give_portal_key(load_settings())
+    for name in room(settings_as("sync")):
         click.echo(f"applied {name}")
 
 
@@ -343,29 +320,16 @@ def init(firm: str, email: str, name: str) -> None:
     """First run: make the vault's key, database and firm; print the administrator's link."""
     from appliance.store.setup import first_run
 
-    _make_vault_key(_settings())
-    _give_portal_key(_settings())
-    settings = _settings_as("sync")
+    before = load_settings()
+    cli_vault.make_key(before)
+    _give_portal_key(before)
+    safe = cli_vault.has_recovery_key(before)  # before we become a user who may not look
+    settings = settings_as("sync")
     token = asyncio.run(first_run(settings, firm, email, name, datetime.now(UTC)))
     click.echo("Open this link within 24 hours and choose a password:")
     click.echo(f"{settings.web_url}/activate/{token}")
-
-
-def _make_vault_key(settings: Settings) -> None:
-    """Make the key file, and give it to the vault's user, unless systemd provides the key.
-
-    A key that is there is kept; a run that was cut off is simply run again.
-    """
-    from appliance.vault import keys
-
-    if any(Path("/etc/credstore.encrypted").glob("vault-kek.*")):
-        return
-    keys.create(settings.vault_key_file)
-    if settings.single_user or os.geteuid() != 0:
-        return
-    with contextlib.suppress(LookupError):  # the user does not exist: nobody drops to it either
-        for path in (settings.vault_key_file.parent, settings.vault_key_file):
-            shutil.chown(path, OWNERS["vault"], OWNERS["vault"])
+    if not safe:
+        click.echo("Then make the recovery key for your safe: arhivar vault init")
 
 
 def _give_portal_key(settings: Settings) -> None:
@@ -387,7 +351,7 @@ def fetch(cif: str | None) -> int:
     """Fetch from SPV now, and watch until everything listed is settled."""
     from appliance.sync.fetch import fetch_and_watch
 
-    return asyncio.run(fetch_and_watch(_settings_as("sync"), cif))
+    return asyncio.run(fetch_and_watch(settings_as("sync"), cif))
 
 
 @cli.command("import")
@@ -405,7 +369,7 @@ def import_(path: Path, cif: str | None, status: str) -> int:
     from appliance.core.roles import Status
     from appliance.sync.hand_in import import_and_watch
 
-    settings = _settings_as("sync")
+    settings = settings_as("sync")
     chosen = Status(status)
     return asyncio.run(import_and_watch(settings, path, cif, chosen, terminal_language()))
 
@@ -416,7 +380,7 @@ def check(deep: bool) -> int:
     """Compare the rows with the files, both ways; exit 1 when something is wrong."""
     from appliance.store import verify
 
-    problems = verify.check(_settings_as("sync"), deep=deep, at=datetime.now(UTC))
+    problems = verify.check(settings_as("sync"), deep=deep, at=datetime.now(UTC))
     for problem in problems:
         click.echo(
             f"{problem.kind} {problem.object}: {problem.sentence.in_language(terminal_language())}"
@@ -431,7 +395,7 @@ def reindex() -> int:
     """Rebuild missing rows from the archive; a row that exists is never touched."""
     from appliance.store import reindex as room
 
-    report = asyncio.run(room.reindex(_settings_as("sync"), at=datetime.now(UTC)))
+    report = asyncio.run(room.reindex(settings_as("sync"), at=datetime.now(UTC)))
     click.echo(
         f"brought back: {report.documents} documents ({report.undecided} to be decided again), "
         f"{report.notices} notices, {report.messages} messages, {report.clients} clients"
@@ -445,7 +409,7 @@ def export(target: Path) -> int:
     """Write the drive's tree as plain folders into TARGET."""
     from appliance.store import export as room
 
-    report = room.export(_settings_as("sync"), target)
+    report = room.export(settings_as("sync"), target)
     click.echo(
         f"{report.folders} folders: {report.files} files written, {report.unchanged} there already"
     )
@@ -471,7 +435,7 @@ def rerender(cif: str | None, everything: bool, no_wait: bool) -> int:
 
     if cif is not None and everything:
         raise click.UsageError("--client and --all exclude each other")
-    return asyncio.run(room(_settings_as("sync"), cif, everything=everything, wait=not no_wait))
+    return asyncio.run(room(settings_as("sync"), cif, everything=everything, wait=not no_wait))
 
 
 @cli.group()
@@ -486,7 +450,7 @@ def certificate_add(file: Path) -> None:
     from appliance.sync import trust
 
     data = file.read_bytes()  # before we become a user who may not
-    asyncio.run(trust.add(_settings_as("sync"), data))
+    asyncio.run(trust.add(settings_as("sync"), data))
 
 
 @certificate.command("list")
@@ -494,7 +458,7 @@ def certificate_list() -> None:
     """Which certificates are trusted, which are not, and how many documents each signed."""
     from appliance.sync import trust
 
-    asyncio.run(trust.print_list(_settings_as("sync")))
+    asyncio.run(trust.print_list(settings_as("sync")))
 
 
 @cli.group()
@@ -504,21 +468,16 @@ def audit() -> None:
 
 @audit.command("verify")
 def audit_verify() -> int:
-    """Recompute the chain; exit 1 and name every break."""
+    """Recompute the chain, and the vault's own; exit 1 and name every break."""
     from appliance.store import audit as room
     from appliance.store import decisions
 
-    settings = _settings_as("sync")
+    before = load_settings()
+    vaults = in_child_as("vault", before.single_user, lambda: cli_vault.verify_chain(before))
+    settings = settings_as("sync")
     breaks = room.verify(settings.database_path, anchors=decisions.anchors(settings.archive_dir))
     for found in breaks:
         click.echo(found.sentence.in_language(terminal_language()))
     if not breaks:
         click.echo("the chain is whole")
-    return int(bool(breaks))
-
-
-def _settings_as(name: str) -> Settings:
-    settings = _settings()
-    if not settings.single_user:
-        drop_to(OWNERS[name])
-    return settings
+    return max(vaults, int(bool(breaks)))

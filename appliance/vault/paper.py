@@ -54,20 +54,11 @@ def read(typed: str) -> bytes:
 
     Raises `MisTyped`, which names the first wrong group, before anything is tried with the key.
     """
-    signs = [sign for sign in typed.upper() if not sign.isspace() and sign not in "-–—.:·"]
-    groups = ["".join(signs[start : start + 4]) for start in range(0, len(signs), 4)]
+    groups = split(typed)
     wrong = tuple(wrong_groups(groups))
     if wrong:
         first = wrong[0]
-        raise MisTyped(
-            wrong,
-            Sentence(
-                f"Grupul {first} („{groups[first - 1]}”) nu este cel de pe foaie; "
-                "compară-l semn cu semn și scrie din nou.",
-                f"group {first} (“{groups[first - 1]}”) is not the one on the page; "
-                "compare it sign by sign and type again",
-            ),
-        )
+        raise MisTyped(wrong, wrong_group(first, groups[first - 1]))
     if len(groups) != GROUPS:
         raise MisTyped(
             (),
@@ -96,6 +87,18 @@ def read(typed: str) -> bytes:
     return key
 
 
+def split(typed: str) -> list[str]:
+    """Return what was typed in groups of four signs, whatever stood between them."""
+    signs = [sign for sign in typed.upper() if not sign.isspace() and sign not in "-–—.:·"]
+    return ["".join(signs[start : start + 4]) for start in range(0, len(signs), 4)]
+
+
+def same(group: str, typed: str) -> bool:
+    """Tell whether what was typed is the group."""
+    values = [_VALUES.get(sign) for sign in "".join(split(typed))]
+    return values == [_VALUES[sign] for sign in group]
+
+
 def wrong_groups(groups: Iterable[str], first: int = 1) -> list[int]:
     """Return the numbers of the groups that are not right by themselves; `first` starts them."""
     return [
@@ -108,6 +111,20 @@ def wrong_groups(groups: Iterable[str], first: int = 1) -> list[int]:
     ]
 
 
+def wrong_group(number: int, typed: str) -> Sentence:
+    if number > GROUPS:
+        return Sentence(
+            f"Pe foaie sunt {GROUPS} grupuri, „{typed}” este în plus; scrie din nou, fără el.",
+            f"the page has {GROUPS} groups, “{typed}” is one too many; type again, without it",
+        )
+    return Sentence(
+        f"Grupul {number} („{typed}”) nu este cel de pe foaie; compară-l semn cu semn și scrie "
+        "din nou, de la el încolo.",
+        f"group {number} (“{typed}”) is not the one on the page; compare it sign by sign and "
+        "type again from there on",
+    )
+
+
 @dataclass(frozen=True)
 class Page:
     """The page for the safe: at most 60 lines of 80 columns."""
@@ -117,6 +134,10 @@ class Page:
     installation: str  # 32 hex digits
     address: str
     made_at: datetime
+
+    @property
+    def last_group(self) -> str:
+        return write(self.key)[-1]
 
     def text(self, language: str) -> str:
         groups = write(self.key)

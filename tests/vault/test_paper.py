@@ -87,7 +87,7 @@ def test_a_group_that_is_missing_is_told(count: int) -> None:
 
 
 def test_a_group_too_many_and_a_strange_letter_are_told() -> None:
-    with pytest.raises(MisTyped, match="group 19"):
+    with pytest.raises(MisTyped, match="one too many"):
         paper.read(" ".join([*GROUPS, GROUPS[0]]))
     with pytest.raises(MisTyped, match="group 1 "):
         paper.read("Ș" + " ".join(GROUPS)[1:])
