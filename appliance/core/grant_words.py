@@ -30,15 +30,15 @@ def needed(holder: str, who: Sentence, until: datetime | None) -> Sentence:
     if until is not None:
         return Sentence(
             f"{ro} Pentru {who.ro} se mai aduc facturi cel mult până pe {romanian_day(until)}. "
-            "Dă-o din nou cu certificatul digital; durează un minut.",
+            "Titularul certificatului digital autorizează din nou; durează un minut.",
             f"{en} For {who.en} invoices are fetched until {english_day(until)} at the latest. "
-            "Give it again with the digital certificate; it takes a minute.",
+            "The holder of the digital certificate authorises again; it takes a minute.",
         )
     return Sentence(
-        f"{ro} Pentru {who.ro} nu se mai aduce nimic din SPV până când este dată din nou, cu "
-        "certificatul digital; durează un minut.",
-        f"{en} For {who.en} nothing is fetched from SPV until it is given again, with the digital "
-        "certificate; it takes a minute.",
+        f"{ro} Pentru {who.ro} nu se mai aduce nimic până când titularul certificatului digital "
+        "autorizează din nou; durează un minut.",
+        f"{en} For {who.en} nothing is fetched until the holder of the digital certificate "
+        "authorises again; it takes a minute.",
     )
 
 
@@ -47,10 +47,10 @@ def ending(holder: str, who: Sentence, last: datetime, days: int) -> Sentence:
     ro, en = _of_ro(holder), _of_en(holder)
     when = days_words(days)
     return Sentence(
-        f"{ro[0].upper()}{ro[1:]} expiră pe {romanian_day(last)} ({when.ro}). Dă-o din nou cu "
-        f"certificatul digital până atunci; altfel nu se mai aduce nimic pentru {who.ro}.",
-        f"{en[0].upper()}{en[1:]} expires on {english_day(last)} ({when.en}). Give it again with "
-        f"the digital certificate before that, or nothing more is fetched for {who.en}.",
+        f"{_first(ro)} expiră pe {romanian_day(last)} ({when.ro}). Titularul certificatului digital "
+        f"autorizează din nou până atunci; altfel nu se mai aduce nimic pentru {who.ro}.",
+        f"{_first(en)} expires on {english_day(last)} ({when.en}). The holder of the digital "
+        f"certificate authorises again before that, or nothing more is fetched for {who.en}.",
     )
 
 
@@ -84,14 +84,15 @@ def letter(
     of = _of_ro(holder) if ro else _of_en(holder)
     if ends is not None:
         day = romanian_day(ends) if ro else english_day(ends)
-        subject = f"SPV: {of} expiră pe {day}" if ro else f"SPV: {of} expires on {day}"
+        subject = f"{_first(of)} expiră pe {day}" if ro else f"{_first(of)} expires on {day}"
         first = (
-            f"{of[0].upper()}{of[1:]} expiră pe {day} și nu se mai poate reînnoi singură."
+            f"{_first(of)} expiră pe {day}; până acum nu s-a putut reînnoi singură."
             if ro
-            else f"{of[0].upper()}{of[1:]} expires on {day} and can no longer be renewed by itself."
+            else f"{_first(of)} expires on {day}; so far it could not be renewed by itself."
         )
     else:
-        subject = f"SPV: {of} trebuie dată din nou" if ro else f"SPV: {of} has to be given again"
+        need = "trebuie dată din nou" if ro else "has to be given again"
+        subject = f"{_first(of)} {need}"
         first = (
             f"ANAF nu mai acceptă {of}: a refuzat de două ori să o reînnoiască."
             if ro
@@ -148,6 +149,10 @@ def english_day(moment: datetime) -> str:
     """Return 24 Nov 2026, the day that it was in Romania."""
     day = moment.astimezone(BUCHAREST)
     return f"{day.day} {_MONTHS[day.month - 1]} {day.year}"
+
+
+def _first(text: str) -> str:
+    return text[0].upper() + text[1:]
 
 
 def _of_ro(holder: str) -> str:

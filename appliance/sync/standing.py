@@ -126,6 +126,8 @@ async def _tell(each: Failing, portal: str, at: datetime) -> None:
     logger.warning("grant %s: %s", grant.uid, f"{stage} days" if stage else "needed again")
     issue = grant.issued_at if stage == NEEDED else grant.refresh_expires_at
     firm = await clients.firm()
+    # Of two that wait only the later one is true.
+    await mails.withdraw(f"{ALERT}:{grant.uid}:", at)
     for reader in await _readers(each):
         rows = await clients.list_for(reader)
         letter = grant_words.letter(
