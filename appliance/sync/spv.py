@@ -1,4 +1,4 @@
-"""The only client of the vault's spv.sock: list, download, report CIFs, ask how grants stand.
+"""The only client of the vault's spv.sock: list, download, report, ask how grants stand.
 
 ANAF's answers are read by `core.spv`; this module adds the socket, the fixed
 window with its margins, the pages and the spool file. It never sees a token.
@@ -11,12 +11,12 @@ import errno
 import json
 import os
 import secrets
-from collections.abc import AsyncIterator, Iterable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import urlencode
 
 import httpx
@@ -47,6 +47,7 @@ CALL_SECONDS = 300
 LONGEST_PAUSE = 65.0
 _VAULT_AWAY_SECONDS = 5
 _PARTIAL = ".partial"
+_Read = TypeVar("_Read")
 
 
 class Deferred(ArhivarError):
@@ -162,8 +163,11 @@ class SpvClient:
             }
         )
         url = f"{self._base}/listaMesajePaginatieFactura?{query}"
-        async with self._call("GET", url, cif) as response:
-            answer = spv.read_list(response.status_code, await response.aread())
+
+        async def read(response: httpx.Response) -> spv.MessageList:
+            return spv.read_list(response.status_code, await response.aread())
+
+        answer = await self._ask(url, cif, read)
         self.answers += 1
         return answer
 
@@ -177,13 +181,16 @@ class SpvClient:
             return
         _require_room(target.parent)
         url = f"{self._base}/descarcare?{urlencode({'id': message_id})}"
-        async with self._call("GET", url, cif) as response:
+
+        async def read(response: httpx.Response) -> bytes:
             body = bytearray()
             async for chunk in response.aiter_bytes():
                 body += chunk
                 if len(body) > MAX_ZIP:
                     raise spv.SpvFault(spv.FaultKind.TRANSIENT, "more than 50 MB")
-            data = spv.read_download(response.status_code, bytes(body))
+            return spv.read_download(response.status_code, bytes(body))
+
+        data = await self._ask(url, cif, read)
         self.answers += 1
         await asyncio.to_thread(_write_durably, target, data, self._place)
 
@@ -204,6 +211,36 @@ class SpvClient:
             answer = await response.aread()
             response.raise_for_status()
         return [_grant(told) for told in json.loads(answer)["grants"]]
+
+    async def _ask(
+        self, url: str, cif: str, read: Callable[[httpx.Response], Awaitable[_Read]]
+    ) -> _Read:
+        """Return what `read` makes of ANAF's answer.
+
+        When ANAF says that the holder has no right, the vault is told whose
+        authorisation that was, and another one of the CIF is tried at once.
+        """
+        tried: set[str] = set()
+        while True:
+            async with self._call("GET", url, cif) as response:
+                grant = response.headers.get("Arhivar-Grant", "")
+                try:
+                    return await read(response)
+                except spv.SpvFault as fault:
+                    if fault.kind is not spv.FaultKind.PERMISSION or not grant:
+                        raise
+                    refused = fault
+            # The vault may have none but this one that works now.
+            if grant in tried or not await self._report_not_allowed(cif, grant):
+                raise refused
+            tried.add(grant)
+
+    async def _report_not_allowed(self, cif: str, grant: str) -> bool:
+        """Return whether the CIF has an authorisation that ANAF did not refuse yet."""
+        body = {"cif": cif, "grant": grant}
+        async with self._call("POST", "/arhivar/not-allowed", cif, body) as response:
+            answer = await response.aread()
+            return response.status_code == 200 and bool(json.loads(answer)["again"])
 
     @asynccontextmanager
     async def _call(

@@ -128,6 +128,7 @@ class FakeVault:
     downloads: list[str] = field(default_factory=list)
     seen: list[dict[str, Any]] = field(default_factory=list)
     grants: list[dict[str, Any]] = field(default_factory=list)  # as GET /arhivar/standing tells
+    not_allowed: list[str] = field(default_factory=list)  # reported; it says another may be
     standings: int = 0  # how often it was asked for them
 
     def offer(self, message_id: str, data: bytes, cif: str = ALFA, **fields: Any) -> None:
@@ -155,6 +156,9 @@ class FakeVault:
         if path == "/arhivar/seen-cifs":
             self.seen.append(json.loads(body))
             return 204, b"", {}
+        if path == "/arhivar/not-allowed":
+            self.not_allowed.append(json.loads(body)["grant"])
+            return 200, b'{"again": true}', {"content-type": "application/json"}
         if path == "/arhivar/standing":
             self.standings += 1
             told = json.dumps({"application": True, "grants": self.grants}).encode()

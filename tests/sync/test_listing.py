@@ -452,3 +452,29 @@ async def test_an_entry_of_another_client_is_counted_with_nobody_twice(desk: Des
 
     assert sorted(await messages.known_ids(desk.world.beta)) == ["1", "2"]
     assert (await noted(desk)).counts == listings.Counts()
+
+
+# Several authorisations
+
+
+async def test_an_authorisation_that_is_not_allowed_is_reported_and_the_next_one_asked(
+    desk: Desk,
+) -> None:
+    refused = eroare(f"Nu aveti drept in SPV pentru CIF={ALFA}")
+    desk.vault.answers[ALFA] = [(*refused[:2], {"arhivar-grant": "first"}), page("1", "2")]
+
+    assert (await desk.listing()).state == "done"
+
+    assert await ids(desk) == ["1", "2"]
+    assert desk.vault.not_allowed == ["first"]
+    assert await alerts.open_for(desk.world.alfa) == []
+
+
+async def test_a_vault_that_has_only_the_refused_one_is_not_asked_for_ever(desk: Desk) -> None:
+    refused = eroare(f"Nu aveti drept in SPV pentru CIF={ALFA}")
+    desk.vault.answers[ALFA] = [(*refused[:2], {"arhivar-grant": "first"})] * 5
+
+    await desk.listing()
+
+    assert len(desk.vault.lists) == 2
+    assert desk.vault.not_allowed == ["first"]

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import base64
+import json
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
@@ -16,6 +18,7 @@ from hypercorn.asyncio import serve
 from appliance.core import anaf_zip, spv
 from appliance.core.cif import normalise
 from appliance.simulator import Simulator, configured, listen
+from appliance.sync.spv import SpvClient
 from appliance.vault.secret import Secret
 from tests.support.vault import CALLBACK, START, VaultProcess, World
 
@@ -171,6 +174,83 @@ async def test_a_download_that_is_cut_is_not_taken_for_whole(
             params={"id": message.id},
             headers={"Arhivar-Cif": message.cif},
         )
+
+
+async def second_holder(vault: VaultProcess, anaf: Spv, serial: str, *cifs: str) -> str:
+    """Authorise with another certificate, which has these rights in SPV; return the grant."""
+    await anaf.tell("rights", serial=serial, cifs=list(cifs))
+    await anaf.tell("oauth", serial=serial)
+    return await enrol(vault, anaf)
+
+
+async def test_a_holder_without_the_right_gives_way_to_one_who_has_it(
+    vault: VaultProcess, anaf_like: Spv, tmp_path: Path
+) -> None:
+    cif, other, *_ = next(iter(anaf_like.simulator.state.rights.values()))
+    await vault.map(cif, await enrol(vault, anaf_like))
+    stranger = await second_holder(vault, anaf_like, "11:22", other)
+    await vault.map(cif, stranger)  # a person was wrong, or the right was withdrawn
+    client = SpvClient(vault.directory / "run" / "spv.sock", "prod")
+    try:
+        listing = await client.list_window(cif, datetime.now(UTC))
+        assert listing.whole
+        message = next(entry.message_id for entry in listing.entries if entry.cif == cif)
+        assert message
+        await client.download(cif, message, tmp_path / "one.zip")
+        assert (tmp_path / "one.zip").read_bytes()[:2] == b"PK"
+    finally:
+        await client.close()
+    await vault.end()
+    refused = [entry for entry in vault.audit() if entry["action"] == "cif:not-allowed"]
+    assert [entry["object"] for entry in refused] == [stranger]
+
+
+async def test_when_no_holder_has_the_right_each_was_asked_once_and_anafs_words_are_told(
+    vault: VaultProcess, anaf_like: Spv
+) -> None:
+    cif, other, *_ = next(iter(anaf_like.simulator.state.rights.values()))
+    await vault.map(cif, await enrol(vault, anaf_like))
+    await anaf_like.tell("rights", cifs=[other])
+    for serial in ("11:22", "33:44"):
+        await vault.map(cif, await second_holder(vault, anaf_like, serial, other))
+    client = SpvClient(vault.directory / "run" / "spv.sock", "prod")
+    try:
+        for _ in range(2):
+            with pytest.raises(spv.SpvFault) as caught:
+                await client.list_window(cif, datetime.now(UTC))
+            assert caught.value.kind is spv.FaultKind.PERMISSION
+            assert cif in caught.value.answer
+    finally:
+        await client.close()
+    await vault.end()
+    refused = [entry["object"] for entry in vault.audit() if entry["action"] == "cif:not-allowed"]
+    assert len(refused) == len(set(refused)) == 3
+
+
+async def test_a_certificate_that_was_withdrawn_at_anaf_gives_way_in_the_same_call(
+    vault: VaultProcess, anaf_like: Spv
+) -> None:
+    cif, *_ = next(iter(anaf_like.simulator.state.rights.values()))
+    first = await enrol(vault, anaf_like)
+    await vault.map(cif, first)
+    second = await second_holder(vault, anaf_like, "11:22", cif)
+    await vault.map(cif, second)
+    # „Renunțare Oauth”: neither of its tokens is accepted any more.
+    for token in anaf_like.simulator.authority.issued[-2:]:
+        anaf_like.simulator.authority.forget(claims(token)["jti"])
+    for _ in range(3):
+        answer = await vault.spv.get(
+            "/prod/FCTEL/rest/listaMesajeFactura",
+            params={"zile": "60", "cif": cif},
+            headers={"Arhivar-Cif": cif},
+        )
+        assert spv.read_list(answer.status_code, answer.content).entries
+        assert answer.headers["Arhivar-Grant"] == first
+
+
+def claims(token: str) -> dict[str, str]:
+    payload = token.split(".")[1]
+    return dict(json.loads(base64.urlsafe_b64decode(payload + "=" * (-len(payload) % 4))))
 
 
 async def test_a_refresh_token_that_works_once_carries_a_grant_through_three_years(
