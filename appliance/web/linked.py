@@ -4,7 +4,8 @@ Tenants do not meet here. An owner sees what they authorised and what serves (or
 offered for) their own clients, and of it their own clients' CIFs alone; an accountant
 the same of the assigned clients, and of the other CIFs how many they are; an
 administrator sees all. What is no client of the firm is shown to people of the firm and
-to the one who authorised it.
+to the one who authorised it. Who has just shown a certificate that was known here already
+may have their own clients read with it too, and that is all: it stays another's.
 """
 
 from __future__ import annotations
@@ -44,6 +45,7 @@ class Sight:
 
     grant: Grant
     mine: bool  # this person authorised it
+    proved: bool  # or authorised it again in this session
     served: tuple[Reached, ...]  # of clients that the person may link
     offered: tuple[Reached, ...]  # the same; nobody has confirmed them
     strangers: tuple[str, ...]  # offered, of no client of the firm; a CNP is masked
@@ -51,13 +53,16 @@ class Sight:
     manages: bool  # may authorise it again and erase it
 
 
-async def seen_by(viewer: Viewer, grants: Iterable[Grant]) -> list[Sight]:
-    """Return the grants that exist for this person, in the order given."""
+async def seen_by(viewer: Viewer, grants: Iterable[Grant], *, proved: str = "") -> list[Sight]:
+    """Return the grants that exist for this person, in the order given.
+
+    `proved` is the one whose certificate was at hand in this session a moment ago.
+    """
     owners = await clients.all_identifiers()
     rows = {
         row.id: row for row in await clients.list_for(viewer) if viewer.roles_at(row.id) & LINKERS
     }
-    sights = [_sight(viewer, grant, owners, rows) for grant in grants]
+    sights = [_sight(viewer, grant, owners, rows, grant.uid == proved) for grant in grants]
     return [sight for sight in sights if _exists(viewer, sight)]
 
 
@@ -82,7 +87,8 @@ def may_confirm(viewer: Viewer, sight: Sight, client: ClientRow, cif: str) -> bo
     roles = viewer.roles_at(client.id)
     if not roles & LINKERS:
         return False
-    return sight.mine or bool(roles & FIRM_ROLES) or cif in sight.grant.offered
+    certificate = sight.mine or sight.proved
+    return certificate or bool(roles & FIRM_ROLES) or cif in sight.grant.offered
 
 
 def require_manager(sight: Sight) -> None:
@@ -104,7 +110,11 @@ def linkable(viewer: Viewer, rows: Sequence[ClientRow]) -> list[ClientRow]:
 
 
 def _sight(
-    viewer: Viewer, grant: Grant, owners: Mapping[str, int], rows: Mapping[int, ClientRow]
+    viewer: Viewer,
+    grant: Grant,
+    owners: Mapping[str, int],
+    rows: Mapping[int, ClientRow],
+    proved: bool,
 ) -> Sight:
     mine, firm = grant.requested_by == viewer.user_uid, viewer.firm_role is not None
 
@@ -118,6 +128,7 @@ def _sight(
     return Sight(
         grant,
         mine,
+        proved,
         served,
         offered,
         strangers if firm or mine else (),
@@ -128,4 +139,4 @@ def _sight(
 
 def _exists(viewer: Viewer, sight: Sight) -> bool:
     everything = viewer.firm_role is Role.ADMIN
-    return everything or sight.mine or bool(sight.served or sight.offered)
+    return everything or sight.mine or sight.proved or bool(sight.served or sight.offered)

@@ -20,7 +20,7 @@ class CookieName(StrEnum):
     SESSION = "s"
     PRE_SESSION = "p"  # the nonce that a log-in or password form is bound to
     LINK = "l"  # an activation token on its way from the address bar to the form
-    SPV = "v"  # where linking to SPV stands, sealed: `pages/linking.py`
+    SPV = "v"  # how far linking to SPV has come: `web/way.py`
     DEVICE = "d"  # this browser has logged in before: a throttle bucket of its own
 
 

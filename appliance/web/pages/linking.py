@@ -1,21 +1,15 @@
 """ "Leagă SPV": from the six steps to ANAF's page and back.
 
-Where it stands is in a cookie of its own (`_Way`), sealed with the portal's key, so
-that every page has an address that can be reloaded and gone back to: ANAF's own pages
-end in a browser's error often enough. The way to ANAF is a link and no redirect after
-a form, which the policy's `form-action` would have to allow for every host that ANAF
-leads through. What comes back in the address of `/spv/callback` is handed to the vault
-and answered with a redirect to a clean address, whatever came of it.
+Every page has an address that can be reloaded and gone back to (`web.way`): ANAF's own
+pages end in a browser's error often enough. The way to ANAF is a link and no redirect
+after a form, which the policy's `form-action` would have to allow for every host that
+ANAF leads through. What comes back in the address of `/spv/callback` is handed to the
+vault and answered with a redirect to a clean address, whatever came of it.
 """
 
 from __future__ import annotations
 
-import base64
-import hashlib
-import hmac
-import json
 import re
-from dataclasses import asdict, dataclass
 from http import HTTPStatus
 from typing import Any
 from urllib.parse import urlencode
@@ -29,21 +23,19 @@ from appliance.core.roles import FIRM_ROLES, Role, Viewer
 from appliance.core.sentence import Sentence
 from appliance.store import clients
 from appliance.store.clients import ClientRow
-from appliance.web.auth.cookies import CookieName
 from appliance.web.auth.guards import ANYONE, allow, roles_anywhere
 from appliance.web.forms import read_form, see_other
 from appliance.web.linked import LINKERS, Sight, linkable, require_manager
 from appliance.web.pages.frame import Frame, frame_for
 from appliance.web.pages.objects import load_client, load_grant
-from appliance.web.portal import Portal, portal_of
+from appliance.web.portal import portal_of
 from appliance.web.render import page
-from appliance.web.vault import session_of
 from appliance.web.visit import Visit, safe_path, viewer_of, visit_of
+from appliance.web.way import Way, recall, remember, session
 
 CALLBACK = "/spv/callback"
 FAILED = "/spv/link/failed"
 GO = "/spv/link/go"
-WAY_SECONDS = 15 * 60  # ANAF's answer is taken for ten minutes
 MAX_HOLDER = 120
 
 _CLIENT = {"client": Provide(load_client)}
@@ -51,17 +43,6 @@ _GRANT = {"grant": Provide(load_grant)}
 _STATE = re.compile(r"[A-Za-z0-9_-]{1,200}", re.ASCII)
 _CODE = re.compile(r"[\x21-\x7e]{1,4096}")
 _ERROR = re.compile(r"[a-z_]{1,40}", re.ASCII)
-
-
-@dataclass(frozen=True)
-class _Way:
-    """Where it began, where at ANAF it goes on, and why it ended there, if it did."""
-
-    back: str
-    holder: str = ""
-    address: str = ""
-    ro: str = ""
-    en: str = ""
 
 
 # The steps
@@ -179,7 +160,7 @@ async def _begin(
         )
     try:
         address = await portal.vault.begin(
-            _session(visit, portal),
+            session(visit, portal),
             requested_by=viewer.user_uid,
             holder=holder,
             about=client.uid if client else "",
@@ -189,16 +170,16 @@ async def _begin(
         return await _steps(
             request, place, client=client, grant=grant, holder=holder, problem=error.sentence
         )
-    _remember(visit, portal, _Way(place, holder, address))
+    remember(visit, portal, Way(session(visit, portal), place, holder, address))
     return see_other(GO)
 
 
 @get(GO, opt=allow(*LINKERS))
 async def go(request: Request[Any, Any, Any]) -> Response[str]:
     """What ANAF's page and the browser will ask, and the link that leads there."""
-    visit, viewer, portal = visit_of(request), viewer_of(request), portal_of(request)
-    way = _recall(request)
-    if way is None or not way.address.startswith(portal.settings.spv_oauth_url):
+    visit, viewer = visit_of(request), viewer_of(request)
+    way = recall(request)
+    if way is None or not way.address:
         return see_other(FAILED)
     return page(
         visit,
@@ -231,22 +212,24 @@ async def callback(request: Request[Any, Any, Any]) -> Response[str]:
 
 async def _came_back(request: Request[Any, Any, Any], visit: Visit, viewer: Viewer) -> str:
     portal, query = portal_of(request), request.query_params
-    way = _recall(request) or _Way("")
+    here, way = session(visit, portal), recall(request)
+    back = way.back if way else ""
+    earlier = way.grant if way and way.session == here else ""
     state, code, error = (query.get(name, "") for name in ("state", "code", "error"))
     if not _STATE.fullmatch(state):
         return FAILED
     try:
         done = await portal.vault.finish(
-            _session(visit, portal),
+            here,
             state,
             code=code if _CODE.fullmatch(code) else "",
             error=(error if _ERROR.fullmatch(error) else "unknown") if error else "",
         )
     except ArhivarError as refusal:
         said = refusal.sentence
-        _remember(visit, portal, _Way(way.back, way.holder, "", said.ro, said.en))
+        remember(visit, portal, Way(here, back, ro=said.ro, en=said.en, grant=earlier))
         return FAILED
-    visit.cookies.append(portal.cookies.clear(CookieName.SPV))
+    remember(visit, portal, Way(here, back, grant=done.grant))
     told = {"done": "renewed" if done.renewed else "new"}
     if done.about:
         told["about"] = done.about
@@ -257,7 +240,7 @@ async def _came_back(request: Request[Any, Any, Any], visit: Visit, viewer: View
 async def failed(request: Request[Any, Any, Any]) -> Response[str]:
     """Why it did not work, what to look at, and the way to begin again."""
     visit, viewer = visit_of(request), viewer_of(request)
-    way = _recall(request)
+    way = recall(request)
     client = await _client_at(way.back, viewer) if way else None
     said = Sentence(way.ro, way.en).in_language(visit.language) if way else ""
     again = safe_path(way.back) if way else ""
@@ -304,38 +287,6 @@ def _require_cif(client: ClientRow) -> None:
                 "the client has no CIF yet, so there is no SPV to link; add the CIF first",
             )
         )
-
-
-# The cookie
-
-
-def _session(visit: Visit, portal: Portal) -> str:
-    return session_of(portal.key, visit.session_hash or "")
-
-
-def _remember(visit: Visit, portal: Portal, way: _Way) -> None:
-    body = (
-        base64.urlsafe_b64encode(json.dumps(asdict(way), ensure_ascii=False).encode())
-        .rstrip(b"=")
-        .decode()
-    )
-    sealed = f"{body}.{_seal(portal, body)}"
-    visit.cookies.append(portal.cookies.write(CookieName.SPV, sealed, max_age=WAY_SECONDS))
-
-
-def _recall(request: Request[Any, Any, Any]) -> _Way | None:
-    portal = portal_of(request)
-    sealed = portal.cookies.read(request.scope["headers"], CookieName.SPV) or ""
-    body, _, seal = sealed.partition(".")
-    if not hmac.compare_digest(seal.encode("utf-8", "replace"), _seal(portal, body).encode()):
-        return None
-    padded = body + "=" * (-len(body) % 4)
-    return _Way(**json.loads(base64.urlsafe_b64decode(padded)))
-
-
-def _seal(portal: Portal, body: str) -> str:
-    text = body.encode("utf-8", "replace")
-    return hmac.new(portal.key, b"spv-way\0" + text, hashlib.sha256).hexdigest()
 
 
 async def _client_at(place: str, viewer: Viewer) -> ClientRow | None:

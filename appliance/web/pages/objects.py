@@ -21,6 +21,7 @@ from appliance.web.auth.guards import check_object
 from appliance.web.linked import Sight, seen_by
 from appliance.web.portal import portal_of
 from appliance.web.visit import viewer_of
+from appliance.web.way import just_authorised
 
 
 async def load_client(request: Request[Any, Any, Any], client_uid: FromPath[str]) -> ClientRow:
@@ -56,7 +57,8 @@ async def load_grant(request: Request[Any, Any, Any], grant_uid: FromPath[str]) 
     """
     status = await portal_of(request).vault.status()
     found = [grant for grant in status.grants if grant.uid == grant_uid]
-    for sight in await seen_by(viewer_of(request), found):
+    proved = just_authorised(request)
+    for sight in await seen_by(viewer_of(request), found, proved=proved):
         return sight
     raise NotFound(
         Sentence(
