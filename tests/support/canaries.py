@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import sys
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote_from_bytes
 
@@ -13,6 +14,16 @@ from urllib.parse import quote_from_bytes
 PIECE = 20
 _CELL = 8
 _CHUNK = 16 * 1024 * 1024
+
+
+@dataclass(frozen=True)
+class _Text:
+    """One writing of one secret, and how much of it, beside what is public, counts as found."""
+
+    name: str
+    text: bytes
+    run: int
+    open_to_all: bytes  # 1 where it is public
 
 
 class Canaries:
@@ -24,21 +35,33 @@ class Canaries:
     """
 
     def __init__(self) -> None:
-        self._texts: list[tuple[str, bytes, int]] = []
+        self._texts: list[_Text] = []
+        self._public: set[bytes] = set()
         self._places: dict[int, list[tuple[int, int]]] = {}
         self._cells: set[int] = set()
+
+    def is_public(self, text: str) -> None:
+        """Say, before the secrets, what may be inside one and everywhere else too."""
+        for _, writing in _writings(text.encode()):
+            self._public.update(
+                writing[start : start + _CELL] for start in range(len(writing) - _CELL + 1)
+            )
 
     def add(self, name: str, secret: str | bytes) -> None:
         plain = secret.encode() if isinstance(secret, str) else secret
         if len(plain) < PIECE:
             raise ValueError(f"{name} is too short to be told from chance")
         for writing, text in _writings(plain):
-            if any(text == known for _, known, _ in self._texts):
+            if any(text == known.text for known in self._texts):
                 continue
             number = len(self._texts)
             # Two bytes a letter: so the run must be twice as long.
             run = 2 * PIECE if writing.startswith("UTF-16") else PIECE
-            self._texts.append((f"{name}, {writing}", text, run))
+            open_to_all = bytearray(len(text))
+            for start in range(len(text) - _CELL + 1):
+                if text[start : start + _CELL] in self._public:
+                    open_to_all[start : start + _CELL] = b"\1" * _CELL
+            self._texts.append(_Text(f"{name}, {writing}", text, run, bytes(open_to_all)))
             for start in range(len(text) - _CELL + 1):
                 cell = int.from_bytes(text[start : start + _CELL], sys.byteorder)
                 self._cells.add(cell)
@@ -56,7 +79,7 @@ class Canaries:
             at = padded.find(text)
             while at >= 0:
                 names.update(
-                    self._texts[number][0]
+                    self._texts[number].name
                     for number, start in self._places[cell]
                     if self._run(number, start, padded, at)
                 )
@@ -91,7 +114,8 @@ class Canaries:
 
     def _run(self, number: int, start: int, data: bytes, at: int) -> bool:
         """Tell whether enough bytes around the cell are the same in both."""
-        _, text, wanted = self._texts[number]
+        known = self._texts[number]
+        text = known.text
         before = after = 0
         while before < start and before < at and text[start - before - 1] == data[at - before - 1]:
             before += 1
@@ -102,7 +126,8 @@ class Canaries:
             and text[first + after] == data[other + after]
         ):
             after += 1
-        return before + _CELL + after >= wanted
+        run = slice(start - before, first + after)
+        return known.open_to_all[run].count(0) >= known.run
 
 
 def _writings(plain: bytes) -> Iterator[tuple[str, bytes]]:
