@@ -114,6 +114,7 @@ class VaultProcess:
             "ARHIVAR_SPV_OAUTH_URL": f"{anaf_url}/anaf-oauth2/v1",
             "ARHIVAR_SPV_API_URL": anaf_url,
         }
+        directory.mkdir(exist_ok=True)
         (directory / "arhivar.toml").touch()
         keys.create(directory / "vault" / "kek")
         self.process: asyncio.subprocess.Process | None = None
