@@ -14,9 +14,10 @@ from datetime import datetime
 from appliance.core.roles import FIRM_ROLES, Viewer
 from appliance.core.sentence import Sentence
 from appliance.core.times import from_text
-from appliance.store import alerts, clients, listings, messages, outages, radar, runs
+from appliance.store import alerts, clients, grants, listings, messages, outages, radar, runs
 from appliance.store.clients import ClientRow
 from appliance.store.engine import fetch
+from appliance.store.grants import Failing
 from appliance.store.listings import Listing
 from appliance.store.messages import MessageState
 from appliance.store.outages import Outage
@@ -46,6 +47,7 @@ class Health:
     queues: Sequence[Queue]
     stopped: Sequence[str]  # of STOPPING, what is the case
     outages: Sequence[Outage]
+    failing: Sequence[Failing]  # authorisations that it needs
     oldest: Oldest | None  # of those that are not in the archive and can still be fetched
 
 
@@ -96,6 +98,7 @@ async def of_client(client_id: int, at: datetime) -> Health:
         queues=tuple(await _queues(client_id)),
         stopped=tuple((await _stopped(client_id)).get(uid, ())),
         outages=tuple(await outages_now()),
+        failing=tuple(each for each in await grants.failing(at) if client_id in each.clients),
         oldest=(await radar.oldest([client_id], at)).get(client_id),
     )
 

@@ -247,7 +247,7 @@ async def test_an_outage_is_told_to_everybody_where_it_matters_and_ends(site: Si
 
 @pytest.mark.parametrize(
     ("kind", "words"),
-    [("token", "Autorizarea SPV pentru Alfa Construct SRL nu mai este valabilă"),
+    [("token", "Nicio autorizare SPV valabilă nu ajunge la Alfa Construct SRL"),
      ("listing", "ANAF nu mai dă dreptul la SPV pentru Alfa Construct SRL")],
 )  # fmt: skip
 async def test_a_lost_authorisation_is_told_once_to_whose_client_it_is(

@@ -11,9 +11,9 @@ from litestar.handlers import BaseRouteHandler
 
 from appliance.core.counts import grouped
 from appliance.core.month_words import days_sentence
-from appliance.core.roles import FIRM_ROLES
+from appliance.core.roles import FIRM_ROLES, Role, Viewer
+from appliance.store import clients, grants, mails, runs
 from appliance.store import health as healths
-from appliance.store import runs
 from appliance.store.health import Line
 from appliance.store.messages import MessageState
 from appliance.store.radar import ALERT_DAYS
@@ -55,7 +55,16 @@ async def health(request: Request[Any, Any, Any]) -> Response[str]:
         "health.html",
         frame=await frame_for(viewer, "health"),
         rows=[_row(line, visit, portal) for line in board],
-        obstacles=standing(visit, await healths.outages_now(), stopped),
+        obstacles=standing(
+            visit,
+            viewer,
+            [line.client for line in board],
+            await healths.outages_now(),
+            stopped,
+            await grants.failing(visit.at),
+        ),
+        authorised=await _authorised(board, visit, viewer),
+        outbox=await _outbox(visit, viewer, portal),
         at_rest=all(level <= _LOST for level in levels),
         verdict=_verdict(levels, visit.language),
         running=sum(line.running for line in board),
@@ -70,6 +79,47 @@ async def fetch_all(request: Request[Any, Any, Any]) -> Response[str]:
         if not line.client.provisional:
             await runs.begin(line.client.id, viewer.user_id, visit.at)
     return see_other("/spv")
+
+
+async def _authorised(board: Sequence[Line], visit: Visit, viewer: Viewer) -> str:
+    """How many authorisations are sound, end soon and are needed, of those at these clients."""
+    owners = await clients.all_identifiers()
+    here = {line.client.id for line in board}
+    every = viewer.firm_role is Role.ADMIN
+    numbers = {"sound": 0, "ending": 0, "needed": 0}
+    for grant in await grants.known():
+        if every or any(owners.get(cif) in here for cif in grant.cifs):
+            stage = grant.stage(visit.at)
+            name = "sound" if stage is None else "needed" if stage == grants.NEEDED else "ending"
+            numbers[name] += 1
+    said = [
+        count(visit.language, f"standing.grants.{name}", number)
+        for name, number in numbers.items()
+        if number
+    ]
+    return ", ".join(said)
+
+
+async def _outbox(visit: Visit, viewer: Viewer, portal: Portal) -> list[dict[str, Any]]:
+    """Mails that wait for something, or that were refused; addresses are the administrator's."""
+    language, box = visit.language, await mails.outbox(visit.at)
+    notes: list[dict[str, Any]] = []
+    if box.waiting and not portal.settings.mail_host:
+        text = count(language, "standing.mail.no_host", box.waiting)
+        notes.append({"style": "warn", "text": text, "more": []})
+    elif box.waiting and box.problem is not None:
+        text = count(language, "standing.mail.waiting", box.waiting)
+        why = box.problem.in_language(language)
+        notes.append({"style": "warn", "text": f"{text} {why}", "more": []})
+    if box.refused:
+        more = [
+            f"{mail.recipient}: {mail.problem.in_language(language) if mail.problem else ''}"
+            for mail in box.refused_last
+            if viewer.firm_role is Role.ADMIN
+        ]
+        text = count(language, "standing.mail.refused", box.refused)
+        notes.append({"style": "bad", "text": text, "more": more})
+    return notes
 
 
 def _level(line: Line, at: datetime) -> int:

@@ -43,7 +43,7 @@ from appliance.web.linked import LINKERS
 from appliance.web.pages.frame import frame_for
 from appliance.web.pages.grant_rows import link_of
 from appliance.web.pages.objects import load_client
-from appliance.web.pages.standing import standing
+from appliance.web.pages.standing import Standing, standing
 from appliance.web.portal import Portal, portal_of
 from appliance.web.render import count, html, page, translate
 from appliance.web.visit import Visit, viewer_of, visit_of
@@ -119,7 +119,7 @@ async def spv_page(
         frame=await frame_for(viewer, "spv", client),
         client=client,
         live=_live(seen, visit, viewer, client),
-        obstacles=standing(visit, seen.outages, {why: [client] for why in seen.stopped}),
+        obstacles=_obstacles(seen, visit, viewer, client),
         lists=await _lists(visit, client, seen, may_list, chosen, after),
         chosen=chosen,
         link=await link_of(visit, viewer, portal_of(request), client)
@@ -250,8 +250,13 @@ def _live_html(seen: Health, visit: Visit, viewer: Viewer, client: ClientRow) ->
         "spv_live.html",
         client=client,
         live=_live(seen, visit, viewer, client),
-        obstacles=standing(visit, seen.outages, {why: [client] for why in seen.stopped}),
+        obstacles=_obstacles(seen, visit, viewer, client),
     )
+
+
+def _obstacles(seen: Health, visit: Visit, viewer: Viewer, client: ClientRow) -> list[Standing]:
+    stopped = {why: [client] for why in seen.stopped}
+    return standing(visit, viewer, [client], seen.outages, stopped, seen.failing)
 
 
 def _live(seen: Health, visit: Visit, viewer: Viewer, client: ClientRow) -> dict[str, Any]:
