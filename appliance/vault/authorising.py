@@ -15,9 +15,9 @@ from appliance.core.sentence import Sentence
 from appliance.core.times import to_text
 from appliance.vault.application import PRINTABLE, Registration
 from appliance.vault.database import Database
-from appliance.vault.errors import Unreachable
+from appliance.vault.errors import TokenRefused, Unreachable
 from appliance.vault.grants import Grants
-from appliance.vault.oauth import AuthorisationServer, refusal
+from appliance.vault.oauth import AuthorisationServer, TokenPair, refusal
 from appliance.vault.secret import Secret
 from appliance.vault.tokens import Tokens, times
 
@@ -101,20 +101,19 @@ class Authorising:
         is spent by the first try of its own session, whatever comes of it.
         """
         asked = self._spend_state(session, state, at)
-        if error:
-            raise refusal(error)
-        if code is None or not code:
-            raise refusal("no_code")
-        if not PRINTABLE.fullmatch(code.reveal()):
-            raise refusal("invalid_grant")
-        pair = await self._server.exchange(self._registration.registered(), code, at=at)
-        if not pair.refresh:
-            raise Unreachable(
-                Sentence(
-                    "ANAF nu a trimis tokenul de reînnoire; leagă din nou SPV.",
-                    "ANAF sent no refresh token; authorise SPV again",
+        try:
+            pair = await self._exchange(code, error, at)
+        except (TokenRefused, Unreachable) as refused:
+            why = refused.code if isinstance(refused, TokenRefused) else "unreachable"
+            with self._db.transaction():
+                self._db.append(
+                    "authorisation:refused",
+                    asked["requested_by"],
+                    asked["grant_uid"] or "",
+                    {"code": why},
+                    at=at,
                 )
-            )
+            raise
         with self._db.transaction() as connection:
             known = self._with_certificate(pair.serial, asked["grant_uid"])
             uid = known or uuid.uuid4().hex
@@ -148,6 +147,23 @@ class Authorising:
         self._tokens.forget(uid)
         return Authorised(uid, pair.serial, known is not None, asked["about"])
 
+    async def _exchange(self, code: Secret | None, error: str | None, at: datetime) -> TokenPair:
+        if error:
+            raise refusal(error)
+        if code is None or not code:
+            raise refusal("no_code")
+        if not PRINTABLE.fullmatch(code.reveal()):
+            raise refusal("invalid_grant")
+        pair = await self._server.exchange(self._registration.registered(), code, at=at)
+        if not pair.refresh:
+            raise Unreachable(
+                Sentence(
+                    "ANAF nu a trimis tokenul de reînnoire; leagă din nou SPV.",
+                    "ANAF sent no refresh token; authorise SPV again",
+                )
+            )
+        return pair
+
     def _with_certificate(self, serial: str, preferred: str | None) -> str | None:
         """Return the grant of this certificate, None when there is none that is not revoked."""
         row = self._db.durable.execute(
@@ -158,20 +174,18 @@ class Authorising:
         return row[0] if row else None
 
     def _spend_state(self, session: str, state: str, at: datetime) -> dict[str, Any]:
+        hashed = _hash(state)
         with self._db.transaction() as connection:
-            row = next(
-                iter(
-                    self._db.rows("SELECT * FROM authorisation WHERE state_hash = ?", _hash(state))
-                ),
-                None,
-            )
-            if row and hmac.compare_digest(row["session_hash"], _hash(session)):
-                connection.execute(
-                    "DELETE FROM authorisation WHERE state_hash = ?", (_hash(state),)
-                )
+            who, why = "portal", "unknown"
+            for row in self._db.rows("SELECT * FROM authorisation WHERE state_hash = ?", hashed):
+                if not hmac.compare_digest(row["session_hash"], _hash(session)):
+                    why = "another-session"
+                    continue
+                connection.execute("DELETE FROM authorisation WHERE state_hash = ?", (hashed,))
                 if to_text(at) < row["expires_at"]:
                     return row
-            self._db.append("authorisation:bad-state", "web", "", {}, at=at)
+                who, why = row["requested_by"], "expired"
+            self._db.append("authorisation:bad-state", who, "", {"why": why}, at=at)
         raise BadInput(
             Sentence(
                 "Cererea de autorizare a expirat (are 10 minute) sau a fost deja folosită; "

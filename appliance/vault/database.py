@@ -343,6 +343,15 @@ class Database:
         with _transaction(self._shred):
             self._shred.execute("DELETE FROM salt WHERE subject = ?", (subject,))
 
+    def empty_log(self) -> None:
+        """Take the pages of the past out of the write-ahead log, unless somebody reads just now.
+
+        What was deleted is overwritten in vault.db (secure_delete) and gone from
+        the log; the shredded salt is what counts, for copies as well.
+        """
+        with suppress(sqlite3.OperationalError):
+            self.durable.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+
     def salted(self) -> set[bytes]:
         """Return the subjects whose records could still be opened."""
         return {subject for (subject,) in self._shred.execute("SELECT subject FROM salt")}

@@ -62,7 +62,7 @@ class Grants:
             self._db.durable.execute("SELECT grant_uid, cif FROM offer ORDER BY cif")
         )
         grants = []
-        for row in self._db.rows("SELECT * FROM spv_grant ORDER BY created_at, uid"):
+        for row in self._shown():
             uid = row["uid"]
             held = mapped.get(uid, [])
             grants.append(
@@ -103,11 +103,22 @@ class Grants:
                     **{name: row[name] for name in shown},
                     "cifs": mapped.get(row["uid"], []),
                 }
-                for row in self._db.rows(
-                    "SELECT * FROM spv_grant WHERE state <> 'revoked' ORDER BY created_at, uid"
-                )
+                for row in self._shown()
+                if row["state"] != "revoked"
             ],
         }
+
+    def _shown(self) -> list[dict[str, Any]]:
+        """Return every row; where the salt is gone the pair does not open, whatever it says.
+
+        So it is after an old backup was put back: the grant was revoked since.
+        """
+        salted = self._db.salted()
+        rows = self._db.rows("SELECT * FROM spv_grant ORDER BY created_at, uid")
+        for row in rows:
+            if row["state"] == "active" and bytes.fromhex(row["uid"]) not in salted:
+                row["state"] = "needs_authorisation"
+        return rows
 
     def _cifs_by_grant(self) -> dict[str, list[str]]:
         return _by_grant(
@@ -134,6 +145,7 @@ class Grants:
                 self._db.append("grant:revoke", by, uid, {}, at=at)
         self._tokens.forget(uid)
         self._db.shred(subject)
+        self._db.empty_log()
 
 
 def renew_at(row: dict[str, Any]) -> str | None:

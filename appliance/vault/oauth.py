@@ -170,7 +170,7 @@ def _read_answer(status: int, body: bytes, at: datetime) -> TokenPair:
     if not isinstance(answer, dict):
         raise _unreachable(f"HTTP {status}, fără JSON", f"HTTP {status} without JSON")
     error = answer.get("error")
-    if isinstance(error, str) and status < 500:
+    if isinstance(error, str) and status < 500 and error not in _TRANSIENT:
         raise refusal(error)
     access, refresh = answer.get("access_token"), answer.get("refresh_token")
     if status != 200 or not _is_token(access) or not (refresh is None or _is_token(refresh)):
@@ -193,7 +193,25 @@ def refusal(error: str) -> TokenRefused:
     return TokenRefused(code, _SENTENCES.get(code) or _other(code))
 
 
+# RFC 6749 §4.1.2.1; at the token endpoint they say nothing about the grant.
+_TRANSIENT = ("server_error", "temporarily_unavailable")
+_AGAIN = Sentence(
+    "ANAF nu poate da autorizări acum; încearcă din nou peste câteva minute.",
+    "ANAF cannot give authorisations just now; try again in a few minutes",
+)
+_CHECK_APPLICATION = Sentence(
+    "ANAF nu a acceptat cererea așa cum este înregistrată aplicația; verifică în portalul ANAF "
+    "dacă este bifat E-Factura și dacă adresa de întoarcere este exact cea din setări.",
+    "ANAF did not accept the request as the application is registered; check in ANAF's portal "
+    "that E-Factura is ticked and that the callback address is exactly the one in the settings",
+)
 _SENTENCES = {
+    "server_error": _AGAIN,
+    "temporarily_unavailable": _AGAIN,
+    "invalid_request": _CHECK_APPLICATION,
+    "unauthorized_client": _CHECK_APPLICATION,
+    "invalid_scope": _CHECK_APPLICATION,
+    "redirect_uri_mismatch": _CHECK_APPLICATION,
     "invalid_grant": Sentence(
         "ANAF nu mai acceptă această autorizare: codul a expirat (are 60 de secunde) sau "
         "autorizarea a fost retrasă; leagă din nou SPV cu certificatul.",

@@ -17,7 +17,7 @@ from appliance.vault.authorising import Authorised
 from appliance.vault.envelope import Purpose
 from appliance.vault.errors import NeedsAuthorisation, SealBroken, TokenRefused, Unreachable
 from appliance.vault.secret import Secret
-from tests.support.anaf import Anaf
+from tests.support.anaf import CLIENT_ID, Anaf
 from tests.support.vault import CALLBACK, CIF, START, World
 
 INVALID_GRANT = (400, b'{"error":"invalid_grant","error_description":"<b>expired</b>"}')
@@ -495,6 +495,82 @@ async def test_html_in_anafs_error_is_not_repeated(
     assert "img" not in caught.value.sentence.ro + caught.value.sentence.en
 
 
+@pytest.mark.parametrize(
+    ("code", "next_step"),
+    [
+        ("access_denied", "alege certificatul"),
+        ("invalid_grant", "leagă din nou SPV"),
+        ("invalid_client", "client_secret"),
+        ("invalid_request", "adresa de întoarcere"),
+        ("unauthorized_client", "E-Factura"),
+        ("invalid_scope", "E-Factura"),
+        ("server_error", "peste câteva minute"),
+        ("temporarily_unavailable", "peste câteva minute"),
+        ("unsupported_response_type", "încearcă din nou"),
+        ("something_new", "încearcă din nou"),
+    ],
+)
+async def test_every_oauth_error_has_a_romanian_sentence_with_the_next_step(
+    world: World, anaf: Anaf, code: str, next_step: str
+) -> None:
+    """Whether it comes back with the browser or from the token endpoint."""
+    await world.authorise()
+    _, state = world.authorising.begin("session", requested_by="ana", at=world.now)
+    with pytest.raises(TokenRefused) as refused:
+        await world.authorising.finish("session", state, code=None, error=code, at=world.now)
+    assert next_step in refused.value.sentence.ro
+    assert refused.value.sentence.en
+    anaf.code_answer = (400, b'{"error":"%s"}' % code.encode())
+    _, state = world.authorising.begin("session", requested_by="ana", at=world.now)
+    with pytest.raises((TokenRefused, Unreachable)) as caught:
+        await world.authorising.finish("session", state, code=Secret("c"), error=None, at=world.now)
+    assert next_step in caught.value.sentence.ro
+    refusals = [entry for entry in world.audit() if entry["action"] == "authorisation:refused"]
+    assert [entry["actor"] for entry in refusals] == ["ana", "ana"]
+    assert refusals[0]["data"]["code"] == code
+
+
+@pytest.mark.parametrize("code", ["server_error", "temporarily_unavailable"])
+async def test_a_server_that_cannot_just_now_ends_no_grant(
+    world: World, anaf: Anaf, code: str
+) -> None:
+    await world.authorise()
+    anaf.token_answer = (400, b'{"error":"%s"}' % code.encode())
+    world.now = START + timedelta(days=91)
+    answer = await world.list()
+    assert (answer.status, answer.headers["Arhivar-Reason"]) == (502, "unreachable")
+    assert world.state() == "active"
+
+
+async def test_the_audit_chain_names_who_did_what(world: World) -> None:
+    uid = await world.authorise()
+    world.mapping.unmap(CIF, by="bogdan", at=world.now)
+    _, state = world.authorising.begin("session", requested_by="dan", at=world.now)
+    for session in ("another", "session", "session"):
+        with pytest.raises((BadInput, TokenRefused)):
+            await world.authorising.finish(
+                session, state, code=None, error="access_denied", at=world.now
+            )
+    world.grants.revoke(uid, by="elena", at=world.now)
+    told = [
+        (entry["action"], entry["actor"], entry["object"])
+        for entry in world.audit()
+        if entry["actor"] != "vault"
+    ]
+    assert told == [
+        ("application:set", "ana", CLIENT_ID),
+        ("authorisation:begin", "ana", ""),
+        ("grant:authorise", "ana", uid),
+        ("cif:map", "ana", uid),
+        ("cif:unmap", "bogdan", uid),
+        ("authorisation:begin", "dan", ""),
+        ("authorisation:bad-state", "portal", ""),
+        ("authorisation:refused", "dan", ""),
+        ("authorisation:bad-state", "portal", ""),
+        ("grant:revoke", "elena", uid),
+    ]
+
+
 async def test_the_code_is_exchanged_with_basic_and_the_exact_callback(
     world: World, anaf: Anaf
 ) -> None:
@@ -525,6 +601,53 @@ async def test_a_revoked_grant_is_gone_and_an_old_copy_of_it_does_not_open(world
     with pytest.raises(SealBroken):
         await world.renewal.access(uid, at=world.now)
     assert (await world.list()).status == 503
+
+
+async def test_a_grant_that_an_old_copy_brings_back_is_shown_as_what_it_is(world: World) -> None:
+    uid = await world.authorise()
+    backup = world.directory / "backup.db"
+    world.database.durable.execute("VACUUM INTO ?", (str(backup),))
+    world.grants.revoke(uid, by="ana", at=world.now)
+    world.database.close()
+    backup.replace(world.database.path)
+    world.database.path.with_name("vault.db-wal").unlink(missing_ok=True)
+    world.restart()
+    await world.renewal.look()
+    assert world.state() == "needs_authorisation"
+    (grant,) = world.grants.standing()["grants"]  # type: ignore[misc]
+    assert grant["state"] == "needs_authorisation"  # type: ignore[index]
+    assert await world.authorise() == uid, "the same certificate, with a new salt"
+    assert (await world.list()).status == 200
+
+
+async def test_no_byte_of_a_revoked_record_is_left_in_the_vaults_files(
+    world: World, anaf: Anaf
+) -> None:
+    uid = await world.authorise()
+    anaf.serial = "99:99"
+    await world.authorise()
+    world.now = START + timedelta(days=61)
+    await world.renewal.access(uid, at=world.now)
+    subject = bytes.fromhex(uid)
+    bodies = [
+        body
+        for (body,) in world.database.durable.execute(
+            "SELECT body FROM record WHERE subject = ?", (subject,)
+        )
+    ]
+    assert len(bodies) == 2
+    pieces = [body[at : at + 24] for body in bodies for at in range(60, len(body) - 24, 24)]
+
+    def left() -> int:
+        data = b"".join(path.read_bytes() for path in world.directory.glob("*.db*"))
+        return sum(piece in data for piece in pieces)
+
+    assert left() == len(pieces), "before, every piece is found"
+    world.grants.revoke(uid, by="ana", at=world.now)
+    assert left() == 0
+    assert [path.name for path in world.directory.glob(f"refresh-{uid}*")] == [
+        f"refresh-{uid}.lock"
+    ]
 
 
 async def test_a_refresh_that_ends_after_the_revocation_leaves_nothing(

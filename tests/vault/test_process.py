@@ -83,8 +83,8 @@ async def test_a_new_pair_that_anybody_used_is_there_after_a_kill(
         await vault.end(signal.SIGKILL)
         await asyncio.gather(caller, return_exceptions=True)
         used = anaf.calls[-1]["headers"]["authorization"].removeprefix("Bearer ")
-        await vault.start()
         anaf.refreshes.clear()
+        await vault.start()
         await vault.list(CIF)
         # The refresh token of the pair whose access token ANAF saw, or of a later one.
         known = anaf.issued.index(anaf.refreshes[0])
