@@ -43,6 +43,7 @@ log = logging.getLogger(__name__)
 
 _FIRST_PASSED_FD = 3  # sd_listen_fds(3)
 _PR_SET_DUMPABLE = 4
+_MCL_ALL_WHEN_TOUCHED = 1 | 2 | 4  # MCL_CURRENT, MCL_FUTURE, MCL_ONFAULT: mlockall(2)
 _LOCAL = ("localhost", "127.0.0.1", "::1")
 _GRACE_SECONDS = 10.0
 
@@ -260,10 +261,20 @@ def _keep_to_ourselves() -> None:
     os.umask(0o077)
     # No memory of this process on disk, and none for another process of the same user.
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    ctypes.CDLL(None).prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0)
+    libc = ctypes.CDLL(None, use_errno=True)
+    libc.prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0)
+    _stay_out_of_swap(libc)
     # The HTTP libraries name every call, at debug level with its headers.
     for name in ("httpx", "httpcore", "asyncio"):
         logging.getLogger(name).setLevel(logging.WARNING)
+
+
+def _stay_out_of_swap(libc: ctypes.CDLL) -> None:
+    # Under a limit it would fail now or, worse, at a later allocation.
+    if resource.getrlimit(resource.RLIMIT_MEMLOCK)[0] != resource.RLIM_INFINITY:
+        log.info("vault: its memory may be swapped; LimitMEMLOCK=infinity would prevent that")
+    elif libc.mlockall(_MCL_ALL_WHEN_TOUCHED) != 0:
+        log.warning("vault: its memory may be swapped (%s)", os.strerror(ctypes.get_errno()))
 
 
 def _now() -> datetime:

@@ -12,6 +12,7 @@ import socket
 import sqlite3
 import stat
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 import httpx
@@ -179,6 +180,34 @@ async def test_the_process_leaves_no_core_and_lets_nobody_trace_it(vault: VaultP
         sys.executable, "-c", asked, stdout=asyncio.subprocess.PIPE
     )
     assert (await process.communicate())[0] == b"0\n"
+
+
+@as_root
+@pytest.mark.parametrize(("limit", "locked"), [("unlimited", True), ("8388608", False)])
+async def test_the_memory_is_locked_where_no_limit_could_make_that_fail_later(
+    short: Path, anaf: Anaf, limit: str, locked: bool
+) -> None:
+    raised = await asyncio.create_subprocess_exec("prlimit", f"--memlock={limit}", "true")
+    if await raised.wait() != 0:
+        pytest.skip("this machine does not let root raise the limit")
+    vault = VaultProcess(short, anaf.url)
+    process = await asyncio.create_subprocess_exec(
+        "prlimit", f"--memlock={limit}", sys.executable, "-c", RUNNER, env=vault.environ
+    )
+    try:
+        while True:
+            with suppress(httpx.TransportError):
+                await vault.enrol.get("/status")
+                break
+            assert process.returncode is None
+            await asyncio.sleep(0.02)
+        status = Path(f"/proc/{process.pid}/status").read_text()
+        kilobytes = int(status.split("VmLck:")[1].split()[0])
+        assert (kilobytes > 1000) is locked
+    finally:
+        process.kill()
+        await process.wait()
+        await vault.close()
 
 
 async def test_a_vault_that_runs_is_not_replaced(vault: VaultProcess) -> None:
