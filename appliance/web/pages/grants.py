@@ -31,6 +31,7 @@ from appliance.web.linked import (
     require_manager,
     seen_by,
 )
+from appliance.web.pages.frame import Frame
 from appliance.web.pages.grant_rows import grant_row
 from appliance.web.pages.linking import frame_of
 from appliance.web.pages.objects import load_grant
@@ -58,7 +59,7 @@ async def grant_list(request: Request[Any, Any, Any]) -> Response[str]:
     return page(
         visit,
         "grants.html",
-        frame=await frame_of(viewer, None),
+        frame=await _frame(viewer, None),
         rows=[await grant_row(sight, visit) for sight in sights],
         firm=viewer.firm_role is not None,
         may_register=viewer.firm_role is Role.ADMIN,
@@ -155,7 +156,7 @@ async def ask_revoke(
     return page(
         visit,
         "grant_revoke.html",
-        frame=await frame_of(viewer, _client(grant)),
+        frame=await _frame(viewer, _client(grant)),
         uid=grant.grant.uid,
         holder=grant.grant.holder,
         served=grant.served,
@@ -198,7 +199,7 @@ async def _page(
         visit,
         "grant.html",
         path=f"/spv/grants/{grant.uid}",
-        frame=await frame_of(viewer, asked or _client(sight)),
+        frame=await _frame(viewer, asked or _client(sight)),
         row=await grant_row(sight, visit),
         sight=sight,
         certificate=_in_pairs(grant.serial),
@@ -233,6 +234,11 @@ async def _last_list(reached: Reached, visit: Visit) -> dict[str, str]:
         "problem": problem.in_language(visit.language) if problem else "",
         "place": f"/clients/{reached.client.uid}/spv",
     }
+
+
+async def _frame(viewer: Viewer, client: ClientRow | None) -> Frame:
+    """People of the firm come from the list of all, others from their client."""
+    return await frame_of(viewer, client if viewer.firm_role is None else None)
 
 
 def _in_pairs(serial: str) -> str:
