@@ -12,11 +12,13 @@ shred.db apart and for a short time only.
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import logging
 import os
 import sqlite3
+import stat
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, suppress
 from datetime import datetime
@@ -27,118 +29,12 @@ from appliance.core import chain
 from appliance.core.errors import Busy, NotFound, SchemaUnknown
 from appliance.core.sentence import Sentence
 from appliance.core.times import to_text
-from appliance.disk import fsync_directory
 from appliance.vault import envelope
 from appliance.vault.envelope import Keyring, Label, Purpose
 from appliance.vault.errors import KeyRefused, SealBroken
+from appliance.vault.schema import SCHEMA, TABLES, UPGRADES
 
 log = logging.getLogger(__name__)
-
-SCHEMA = 2
-
-_TABLES = """
-CREATE TABLE installation (
-    id INTEGER PRIMARY KEY CHECK (id = 1),
-    uid BLOB NOT NULL,
-    created_at TEXT NOT NULL
-) STRICT;
-CREATE TABLE kek (                        -- every key that ever sealed here
-    key_id BLOB PRIMARY KEY,
-    created_at TEXT NOT NULL
-) STRICT;
-CREATE TABLE record (                     -- format: vault/envelope.py
-    subject BLOB NOT NULL,
-    purpose INTEGER NOT NULL,
-    version INTEGER NOT NULL,
-    body BLOB NOT NULL,
-    sealed_at TEXT NOT NULL,
-    PRIMARY KEY (subject, purpose)
-) STRICT;
-CREATE TABLE record_high (
-    subject BLOB NOT NULL,
-    purpose INTEGER NOT NULL,
-    version INTEGER NOT NULL,
-    PRIMARY KEY (subject, purpose)
-) STRICT;
-CREATE TABLE application (                -- what ANAF calls the registered application
-    id INTEGER PRIMARY KEY CHECK (id = 1),
-    client_id TEXT NOT NULL,
-    redirect_uri TEXT NOT NULL,
-    changed_at TEXT NOT NULL
-) STRICT;
-CREATE TABLE spv_grant (
-    uid TEXT PRIMARY KEY,                 -- 32 hex digits
-    serial TEXT NOT NULL,                 -- of the holder's certificate, hex without colons
-    holder TEXT NOT NULL DEFAULT '',      -- whose certificate it is, as a person typed it
-    state TEXT NOT NULL CHECK (state IN ('active', 'needs_authorisation', 'revoked')),
-    requested_by TEXT NOT NULL,
-    created_at TEXT NOT NULL,
-    issued_at TEXT NOT NULL,              -- of the current token pair
-    access_expires_at TEXT NOT NULL,
-    refresh_expires_at TEXT NOT NULL,     -- at the latest; ANAF's sources disagree
-    last_used_at TEXT,
-    refused_at TEXT,                      -- ANAF refused a refresh first then
-    retry_after TEXT                      -- no refresh before
-) STRICT;
-CREATE TABLE cif_grant (                  -- confirmed by a person, one row each
-    cif TEXT NOT NULL,
-    grant_uid TEXT NOT NULL REFERENCES spv_grant,
-    confirmed_by TEXT NOT NULL,
-    confirmed_at TEXT NOT NULL,
-    not_allowed_at TEXT,                  -- ANAF said then that the holder has no right
-    PRIMARY KEY (cif, grant_uid)
-) STRICT;
-CREATE TABLE offer (                      -- CIFs that a list answer named
-    grant_uid TEXT NOT NULL REFERENCES spv_grant,
-    cif TEXT NOT NULL,
-    first_seen_at TEXT NOT NULL,
-    PRIMARY KEY (grant_uid, cif)
-) STRICT;
-CREATE TABLE authorisation (              -- waiting for the browser to come back
-    state_hash BLOB PRIMARY KEY,
-    session_hash BLOB NOT NULL,
-    grant_uid TEXT,                       -- NULL: a new one
-    requested_by TEXT NOT NULL,
-    holder TEXT NOT NULL DEFAULT '',
-    about TEXT NOT NULL DEFAULT '',       -- of the portal, given back as it came
-    expires_at TEXT NOT NULL
-) STRICT;
-CREATE TABLE call (at_ms INTEGER NOT NULL) STRICT;
-CREATE INDEX call_at ON call (at_ms);
-CREATE TABLE quota (
-    day TEXT NOT NULL,                    -- in Bucharest
-    kind TEXT NOT NULL,
-    object TEXT NOT NULL,
-    used INTEGER NOT NULL,
-    PRIMARY KEY (day, kind, object)
-) STRICT, WITHOUT ROWID;
-CREATE TABLE pause (                      -- ANAF said 429
-    id INTEGER PRIMARY KEY CHECK (id = 1),
-    until_ms INTEGER NOT NULL
-) STRICT;
-CREATE TABLE audit (                      -- core/chain.py
-    seq INTEGER PRIMARY KEY,
-    body BLOB NOT NULL,
-    head BLOB NOT NULL
-) STRICT;
-CREATE TRIGGER audit_no_update BEFORE UPDATE ON audit BEGIN
-    SELECT RAISE(ABORT, 'audit is append-only'); END;
-CREATE TRIGGER audit_no_delete BEFORE DELETE ON audit BEGIN
-    SELECT RAISE(ABORT, 'audit is append-only'); END;
-CREATE TRIGGER audit_no_gap BEFORE INSERT ON audit
-    WHEN NEW.seq <> (SELECT COALESCE(MAX(seq), 0) + 1 FROM audit) BEGIN
-    SELECT RAISE(ABORT, 'audit has no gaps'); END;
-"""
-
-# Each brings a vault.db from the schema before to the one it stands under.
-_UPGRADES = {
-    2: (
-        "ALTER TABLE spv_grant ADD COLUMN holder TEXT NOT NULL DEFAULT ''",
-        "ALTER TABLE cif_grant ADD COLUMN not_allowed_at TEXT",
-        "ALTER TABLE authorisation ADD COLUMN holder TEXT NOT NULL DEFAULT ''",
-        "ALTER TABLE authorisation ADD COLUMN about TEXT NOT NULL DEFAULT ''",
-    ),
-}
 
 
 class Database:
@@ -425,7 +321,7 @@ class Database:
         with self.transaction():
             (schema,) = self.durable.execute("PRAGMA user_version").fetchone()
             if schema == 0:
-                for statement in _statements(_TABLES):
+                for statement in _statements(TABLES):
                     self.durable.execute(statement)
                 self.durable.execute(
                     "INSERT INTO installation (id, uid, created_at) VALUES (1, ?, ?)",
@@ -433,7 +329,7 @@ class Database:
                 )
             elif 0 < schema < SCHEMA:
                 for version in range(schema + 1, SCHEMA + 1):
-                    for statement in _UPGRADES[version]:
+                    for statement in UPGRADES[version]:
                         self.durable.execute(statement)
                 self.append("schema:upgrade", "vault", "", {"to": SCHEMA}, at=at)
                 log.info("%s: schema %d is now %d", self.path, schema, SCHEMA)
@@ -510,71 +406,6 @@ class Database:
         return found
 
 
-class Journal:
-    """ANAF's answers that must outlive a database that cannot be written just then.
-
-    A refreshed pair is kept here, sealed, before its transaction, and dropped
-    after the commit: one file for each subject, whole or absent.
-    """
-
-    def __init__(self, directory: Path) -> None:
-        self._directory = directory
-
-    def write(self, subject: bytes, version: int, body: bytes) -> None:
-        """Keep the record; on return it has reached the disk."""
-        temporary = self._path(subject, ".tmp")
-        try:
-            descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-            with os.fdopen(descriptor, "wb") as file:
-                file.write(version.to_bytes(8, "big") + body)
-                file.flush()
-                os.fsync(file.fileno())
-            temporary.rename(self._path(subject))
-        except OSError:
-            with suppress(OSError):
-                temporary.unlink()
-            raise
-        fsync_directory(self._directory)
-
-    def read(self) -> list[tuple[bytes, int, bytes]]:
-        """Return subject, version and sealed body of every record kept."""
-        return self._read(".journal")
-
-    def unfinished(self) -> list[tuple[bytes, int, bytes]]:
-        """Return the records that a killed process was about to keep; they may be torn."""
-        return self._read(".tmp")
-
-    def finish(self, subject: bytes) -> None:
-        """Keep the unfinished record, which is whole; it reaches the disk with what follows."""
-        self._path(subject, ".tmp").rename(self._path(subject))
-
-    def discard(self, subject: bytes) -> None:
-        """Remove the unfinished record, which is torn."""
-        self._path(subject, ".tmp").unlink(missing_ok=True)
-
-    def _read(self, suffix: str) -> list[tuple[bytes, int, bytes]]:
-        entries = []
-        for path in sorted(self._directory.glob(f"refresh-*{suffix}")):
-            data = path.read_bytes()
-            try:
-                subject = bytes.fromhex(path.stem.removeprefix("refresh-"))
-            except ValueError:
-                continue
-            entries.append((subject, int.from_bytes(data[:8], "big"), data[8:]))
-        return entries
-
-    def drop(self, subject: bytes) -> None:
-        self._path(subject).unlink(missing_ok=True)
-        fsync_directory(self._directory)
-
-    def set_aside(self, subject: bytes) -> None:
-        """Keep a record that does not open for a person to look at."""
-        self._path(subject).replace(self._path(subject, ".broken"))
-
-    def _path(self, subject: bytes, suffix: str = ".journal") -> Path:
-        return self._directory / f"refresh-{subject.hex()}{suffix}"
-
-
 @contextmanager
 def _transaction(connection: sqlite3.Connection) -> Iterator[sqlite3.Connection]:
     try:
@@ -598,10 +429,7 @@ def _transaction(connection: sqlite3.Connection) -> Iterator[sqlite3.Connection]
 
 
 def _connect(path: Path, *, journal: str = "WAL", synchronous: str = "FULL") -> sqlite3.Connection:
-    # Before SQLite opens it, so that its mode is ours and -wal and -shm inherit it.
-    os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600))
-    if path.stat().st_mode & 0o077:
-        path.chmod(0o600)
+    _make_file(path)
     connection = sqlite3.connect(path, isolation_level=None, timeout=5)
     for pragma in (
         f"journal_mode = {journal}",
@@ -613,6 +441,21 @@ def _connect(path: Path, *, journal: str = "WAL", synchronous: str = "FULL") -> 
     ):
         connection.execute(f"PRAGMA {pragma}")
     return connection
+
+
+def _make_file(path: Path) -> None:
+    # Before SQLite opens it, so that its mode is ours and -wal and -shm inherit it.
+    try:
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
+    except FileExistsError:
+        # One that is there is not opened: to close it again would drop the locks of this
+        # process's connections (fcntl(2)), and whoever closes the database next, a command
+        # or a backup, would take himself for the last and delete the log under our feet.
+        mode = path.lstat().st_mode
+        if not stat.S_ISREG(mode):
+            raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), os.fspath(path)) from None
+        if mode & 0o077:
+            path.chmod(0o600)
 
 
 def _look(path: Path, **_: str) -> sqlite3.Connection:

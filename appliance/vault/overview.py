@@ -21,10 +21,10 @@ from appliance.core.times import BUCHAREST, from_text
 from appliance.vault import access, recovery
 from appliance.vault.application import Registration
 from appliance.vault.commands import Credentials, Say, speaker
-from appliance.vault.database import Journal
 from appliance.vault.envelope import Keyring, key_id, key_id_of
 from appliance.vault.errors import RecoveryRefused
 from appliance.vault.grants import Grants
+from appliance.vault.journal import Journal
 from appliance.vault.recovery import Recovery
 from appliance.vault.tokens import Tokens
 

@@ -12,9 +12,10 @@ from pathlib import Path
 
 from appliance.core.sentence import Sentence
 from appliance.core.times import to_text
-from appliance.vault.database import Database, Journal
+from appliance.vault.database import Database
 from appliance.vault.envelope import Purpose
 from appliance.vault.errors import NeedsAuthorisation, SealBroken
+from appliance.vault.journal import Journal
 from appliance.vault.oauth import TokenPair
 
 log = logging.getLogger(__name__)

@@ -25,7 +25,7 @@ import httpx
 
 from appliance.core.sentence import Sentence
 from appliance.core.times import BUCHAREST
-from appliance.vault import database
+from appliance.vault import database, schema
 from appliance.vault.errors import NeedsAuthorisation, Unreachable
 from appliance.vault.gateway import Gateway
 from appliance.vault.limits import Limits
@@ -514,7 +514,7 @@ class _Counters:
 
     def __init__(self) -> None:
         self._connection = sqlite3.connect(":memory:", isolation_level=None)
-        self._connection.executescript(database._TABLES)
+        self._connection.executescript(schema.TABLES)
 
     def counting(self) -> AbstractContextManager[sqlite3.Connection]:
         return self._count()

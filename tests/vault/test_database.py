@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import sqlite3
 import stat
+import subprocess
+import sys
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -64,6 +66,25 @@ def test_a_loose_directory_is_tightened(directory: Path) -> None:
     directory.chmod(0o755)
     open_again(directory).close()
     assert stat.S_IMODE(directory.stat().st_mode) == 0o700
+
+
+def test_whoever_looks_and_goes_does_not_take_what_is_written_afterwards(
+    database: Database, directory: Path
+) -> None:
+    look = (
+        "import sqlite3, sys; connection = sqlite3.connect(sys.argv[1]);"
+        "print(connection.execute('SELECT count(*) FROM record').fetchone()[0]); connection.close()"
+    )
+    put(database, ALFA, b"one")
+    open_again(directory).close()
+    for count, subject in ((1, ALFA), (2, BETA)):
+        put(database, subject, b"two")
+        seen = subprocess.run(
+            [sys.executable, "-c", look, directory / "vault.db"], check=True, capture_output=True
+        )
+        assert int(seen.stdout) == count
+        # SQLite deletes the log when it believes that nobody else has the database open.
+        assert (directory / "vault.db-wal").exists()
 
 
 def test_what_was_not_committed_is_not_there(database: Database) -> None:
