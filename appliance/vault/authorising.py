@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from appliance.core.errors import BadInput
+from appliance.core.errors import BadInput, Busy
 from appliance.core.sentence import Sentence
 from appliance.core.times import to_text
 from appliance.vault.application import PRINTABLE, Registration
@@ -22,6 +22,8 @@ from appliance.vault.secret import Secret
 from appliance.vault.tokens import Tokens, times
 
 STATE_LIFE = timedelta(minutes=10)
+# Browsers that are away at once; a portal that was taken over could else fill the disk.
+MAX_WAITING = 500
 
 
 @dataclass(frozen=True)
@@ -72,6 +74,16 @@ class Authorising:
         state = secrets.token_urlsafe(32)
         with self._db.transaction() as connection:
             connection.execute("DELETE FROM authorisation WHERE expires_at < ?", (to_text(at),))
+            (waiting,) = connection.execute("SELECT COUNT(*) FROM authorisation").fetchone()
+            if waiting >= MAX_WAITING:
+                raise Busy(
+                    Sentence(
+                        "Prea multe autorizări sunt începute și neterminate; încearcă din nou "
+                        "peste zece minute.",
+                        "too many authorisations were begun and not finished; try again in ten "
+                        "minutes",
+                    )
+                )
             connection.execute(
                 "INSERT INTO authorisation "
                 "(state_hash, session_hash, grant_uid, requested_by, holder, about, expires_at) "

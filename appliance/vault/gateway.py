@@ -162,13 +162,16 @@ class Gateway:
     async def hello(self, grant: str) -> int:
         """Make ANAF's own test call with the grant's token and return its status.
 
-        Raises what `Renewal.access()` raises, `TooManyCalls` or `Unreachable`.
+        A token that gets 401 is renewed first, as for any other call. Raises
+        what `Renewal.access()` raises, `TooManyCalls` or `Unreachable`.
         """
         at = self._now()
         access = await self._renewal.access(grant, at=at)
         self._limits.take(None, at=at)
         url = f"{self._api}/TestOauth/jaxrs/hello?name=Arhivar"
         response = await self._send(url, access, None, at)
+        if response.status_code == 401:
+            response, _ = await self._once_more(grant, access, response, url, at)
         await response.aclose()
         return response.status_code
 
@@ -246,7 +249,9 @@ class Gateway:
                 response = await self._send(target.url, access, uncounted, at)
                 uncounted = None
                 if response.status_code == 401:
-                    response, access = await self._once_more(grant, access, response, target, at)
+                    response, access = await self._once_more(
+                        grant, access, response, target.url, at
+                    )
             except NoAnswer:
                 raise
             except (NotFound, BadInput) as error:
@@ -280,7 +285,7 @@ class Gateway:
         grant: str,
         access: Access,
         response: httpx.Response,
-        target: Target,
+        url: str,
         at: datetime,
     ) -> tuple[httpx.Response, Access]:
         """After a 401: return the answer to another token, or this one when there is no other."""
@@ -293,7 +298,7 @@ class Gateway:
             await response.aclose()
             raise
         await response.aclose()
-        return await self._send(target.url, other, None, at), other
+        return await self._send(url, other, None, at), other
 
     async def _answer(
         self, grant: str, access: Access, response: httpx.Response, target: Target, at: datetime

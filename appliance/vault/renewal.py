@@ -40,6 +40,7 @@ AFTER_TROUBLE = timedelta(minutes=1)
 BETWEEN_LOOKS = timedelta(hours=1)
 # Of 300 that were authorised on one day; there are 30 days for them.
 A_LOOK = 50
+_CLOCK = timedelta(hours=1)  # so far a clock may be set back; what lies further ahead is wrong
 _random = random.SystemRandom()
 
 
@@ -120,7 +121,11 @@ class Renewal:
 
     def _due(self, at: datetime) -> list[str]:
         """Return the grants to renew: first those whose last try was no failure."""
-        rows = [row for row in self._active() if (renew_at(row) or "") <= to_text(at)]
+        rows = [
+            row
+            for row in self._active()
+            if (renew_at(row) or "") <= to_text(at) or _dated_ahead(row, at)
+        ]
         rows.sort(key=lambda row: (row["retry_after"] is not None, row["access_expires_at"]))
         return [row["uid"] for row in rows]
 
@@ -261,7 +266,17 @@ class Renewal:
 def _may_refresh(row: dict[str, Any], at: datetime) -> bool:
     if row["state"] != "active":
         return False
-    return row["retry_after"] is None or at >= from_text(row["retry_after"])
+    if row["retry_after"] is None:
+        return True
+    again = from_text(row["retry_after"])
+    return at >= again or again > at + SECOND_TRY + _CLOCK
+
+
+def _dated_ahead(row: dict[str, Any], at: datetime) -> bool:
+    """Tell whether a wrong clock wrote this row: it would be renewed years too late."""
+    return from_text(row["issued_at"]) > at + _CLOCK or (
+        row["retry_after"] is not None and from_text(row["retry_after"]) > at + SECOND_TRY + _CLOCK
+    )
 
 
 def _require_may_refresh(row: dict[str, Any], at: datetime) -> None:

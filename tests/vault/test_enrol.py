@@ -185,10 +185,32 @@ async def test_a_refusal_of_anaf_reaches_the_portal_without_its_html(
     assert "60 de secunde" in answer.json()["error"]["ro"]
 
 
-async def test_the_test_says_what_is_wrong(vault: VaultProcess, anaf: Anaf) -> None:
+async def test_the_test_renews_a_token_that_anaf_rejects(vault: VaultProcess, anaf: Anaf) -> None:
     await vault.register()
     grant = await vault.authorise()
     anaf.refused = set(anaf.issued)
     tested = (await vault.enrol.post(f"/grants/{grant}/test")).json()
+    assert (tested["ok"], len(anaf.refreshes)) == (True, 1)
+
+
+async def test_the_test_says_what_is_wrong(vault: VaultProcess, anaf: Anaf) -> None:
+    await vault.register()
+    grant = await vault.authorise()
+    anaf.api_status = 401
+    for _ in range(2):
+        tested = (await vault.enrol.post(f"/grants/{grant}/test")).json()
+        assert tested["ok"] is False
+        assert "E-Factura" in tested["sentence"]["ro"]
+    assert len(anaf.refreshes) == 1
+
+
+async def test_the_test_says_that_the_holder_has_to_authorise_again(
+    vault: VaultProcess, anaf: Anaf
+) -> None:
+    await vault.register()
+    grant = await vault.authorise()
+    anaf.refused = set(anaf.issued)
+    anaf.token_answer = (400, b'{"error":"invalid_grant"}')
+    tested = (await vault.enrol.post(f"/grants/{grant}/test")).json()
     assert tested["ok"] is False
-    assert "E-Factura" in tested["sentence"]["ro"]
+    assert "leagă din nou SPV" in tested["sentence"]["ro"]

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from appliance.core.errors import BadInput, Busy, NotFound
+from appliance.vault import authorising
 from appliance.vault.authorising import Authorised
 from appliance.vault.envelope import Purpose
 from appliance.vault.errors import NeedsAuthorisation, SealBroken, TokenRefused, Unreachable
@@ -456,6 +457,19 @@ async def test_a_state_serves_once_its_session_alone_and_ten_minutes(world: Worl
         await finish("session", state)
     with pytest.raises(BadInput):
         await finish("session", "invented")
+
+
+async def test_authorisations_that_nobody_finishes_are_so_many_at_most(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(authorising, "MAX_WAITING", 3)
+    await world.authorise()
+    for _ in range(3):
+        world.authorising.begin("session", requested_by="ana", at=world.now)
+    with pytest.raises(Busy):
+        world.authorising.begin("session", requested_by="ana", at=world.now)
+    world.now += timedelta(minutes=11)
+    world.authorising.begin("session", requested_by="ana", at=world.now)
 
 
 @pytest.mark.parametrize(

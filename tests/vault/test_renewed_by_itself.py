@@ -228,6 +228,31 @@ async def test_without_the_application_a_token_that_lives_is_used_all_the_same(
     assert anaf.refreshes == []
 
 
+async def test_what_a_clock_a_year_ahead_wrote_is_renewed_at_the_right_time(
+    world: World, anaf: Anaf
+) -> None:
+    world.now = START + timedelta(days=365)
+    await world.authorise()
+    world.now = START
+    await world.renewal.look()
+    assert len(anaf.refreshes) == 1
+    (grant,) = world.grants.status()["grants"]  # type: ignore[attr-defined]
+    assert grant["issued_at"].startswith("2026-11-24")
+
+
+async def test_a_second_try_that_a_clock_a_year_ahead_put_off_comes_at_once(
+    world: World, anaf: Anaf
+) -> None:
+    await world.authorise()
+    anaf.token_answer = INVALID_GRANT
+    world.now = START + timedelta(days=365)
+    await world.renewal.look()
+    anaf.token_answer = None
+    world.now = START
+    await world.renewal.look()
+    assert (len(anaf.refreshes), world.state()) == (2, "active")
+
+
 async def test_the_running_vault_renews_what_was_due_when_it_started(
     vault: VaultProcess, anaf: Anaf
 ) -> None:
