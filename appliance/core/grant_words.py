@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from enum import StrEnum
 
 from appliance.core.counts import english, romanian
 from appliance.core.month_words import romanian_day
@@ -15,6 +16,14 @@ _MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct",
 _NAMED = 50  # clients in a mail
 
 
+class Cause(StrEnum):
+    """Why people are told."""
+
+    REFUSED = "refused"  # ANAF refused twice to renew it
+    EXPIRED = "expired"  # its last day is over
+    ENDING = "ending"  # its last day is near
+
+
 @dataclass(frozen=True)
 class Letter:
     """A mail to one person, in their language."""
@@ -23,34 +32,48 @@ class Letter:
     text: str
 
 
-def needed(holder: str, who: Sentence, until: datetime | None) -> Sentence:
-    """Return that ANAF refuses the authorisation, and until when `who` is read all the same."""
-    ro = f"ANAF nu mai acceptă {_of_ro(holder)}."
-    en = f"ANAF no longer accepts {_of_en(holder)}."
-    if until is not None:
+def note(
+    cause: Cause,
+    holder: str,
+    who: Sentence,
+    *,
+    last: datetime,
+    days: int,
+    until: datetime | None,
+) -> Sentence:
+    """Return what a page says of it today, and who has to do what.
+
+    `who` are the clients that nothing else reaches, `last` the last day, so many `days` away;
+    `until` is when the reading of their SPV ends (None: it has).
+    """
+    ro, en = _of(holder)
+    when = days_words(days)
+    if cause is Cause.ENDING:
         return Sentence(
-            f"{ro} Pentru {who.ro} se mai aduc facturi cel mult până pe {romanian_day(until)}. "
-            "Titularul certificatului digital autorizează din nou; durează un minut.",
-            f"{en} For {who.en} invoices are fetched until {english_day(until)} at the latest. "
-            "The holder of the digital certificate authorises again; it takes a minute.",
+            f"{_first(ro)} expiră pe {romanian_day(last)} ({when.ro}). Titularul certificatului "
+            f"digital autorizează din nou până atunci; altfel nu se mai aduce nimic pentru "
+            f"{who.ro}.",
+            f"{_first(en)} expires on {english_day(last)} ({when.en}). The holder of the digital "
+            f"certificate authorises again before that, or nothing more is fetched for {who.en}.",
+        )
+    why = Sentence(f"ANAF nu mai acceptă {ro}.", f"ANAF no longer accepts {en}.")
+    if cause is Cause.EXPIRED:
+        why = Sentence(
+            f"{_first(ro)} a expirat pe {romanian_day(last)}.",
+            f"{_first(en)} expired on {english_day(last)}.",
+        )
+    if until is None:
+        return Sentence(
+            f"{why.ro} Pentru {who.ro} nu se mai aduce nimic până când titularul certificatului "
+            "digital autorizează din nou; durează un minut.",
+            f"{why.en} For {who.en} nothing is fetched until the holder of the digital "
+            "certificate authorises again; it takes a minute.",
         )
     return Sentence(
-        f"{ro} Pentru {who.ro} nu se mai aduce nimic până când titularul certificatului digital "
-        "autorizează din nou; durează un minut.",
-        f"{en} For {who.en} nothing is fetched until the holder of the digital certificate "
-        "authorises again; it takes a minute.",
-    )
-
-
-def ending(holder: str, who: Sentence, last: datetime, days: int) -> Sentence:
-    """Return when the authorisation ends and what then stops."""
-    ro, en = _of_ro(holder), _of_en(holder)
-    when = days_words(days)
-    return Sentence(
-        f"{_first(ro)} expiră pe {romanian_day(last)} ({when.ro}). Titularul certificatului digital "
-        f"autorizează din nou până atunci; altfel nu se mai aduce nimic pentru {who.ro}.",
-        f"{_first(en)} expires on {english_day(last)} ({when.en}). The holder of the digital "
-        f"certificate authorises again before that, or nothing more is fetched for {who.en}.",
+        f"{why.ro} Pentru {who.ro} se mai aduc facturi cel mult până pe {romanian_day(until)}. "
+        "Titularul certificatului digital autorizează din nou; durează un minut.",
+        f"{why.en} For {who.en} invoices are fetched until {english_day(until)} at the latest. "
+        "The holder of the digital certificate authorises again; it takes a minute.",
     )
 
 
@@ -64,85 +87,85 @@ def days_words(days: int) -> Sentence:
 
 
 def letter(
+    cause: Cause,
     language: str,
     *,
     firm: str,
     name: str,
     holder: str,
     clients: Sequence[str],
-    ends: datetime | None,
+    last: datetime,
     until: datetime | None,
     address: str,
 ) -> Letter:
-    """Return the mail about a grant that ends on a day (`ends`), or that is needed again.
+    """Return the mail about it to the person of this name.
 
-    `clients` are those of the reader's that nothing else reaches, `until` when the reading
-    of their SPV ends (None: it has). It names days and not how far they are: a mail may lie
-    in the outbox for a while.
+    `clients` are those of the reader's that nothing else reaches; `last` and `until` as for
+    a page. It names days and not how far they are: a mail may lie in the outbox for a while.
     """
-    ro = language == "ro"
-    of = _of_ro(holder) if ro else _of_en(holder)
-    if ends is not None:
-        day = romanian_day(ends) if ro else english_day(ends)
-        subject = f"{_first(of)} expiră pe {day}" if ro else f"{_first(of)} expires on {day}"
-        first = (
-            f"{_first(of)} expiră pe {day}; până acum nu s-a putut reînnoi singură."
-            if ro
-            else f"{_first(of)} expires on {day}; so far it could not be renewed by itself."
-        )
-    else:
-        need = "trebuie dată din nou" if ro else "has to be given again"
-        subject = f"{_first(of)} {need}"
-        first = (
-            f"ANAF nu mai acceptă {of}: a refuzat de două ori să o reînnoiască."
-            if ro
-            else f"ANAF no longer accepts {of}: it refused twice to renew it."
-        )
-    lines = [f"Bună ziua, {name}," if ro else f"Hello {name},", "", first, ""]
-    lines += _affected(clients, ends, until, ro=ro)
-    lines += [
-        "Ce este de făcut: deschide pagina de mai jos pe calculatorul în care este certificatul "
-        "digital și autorizează din nou. Durează un minut."
-        if ro
-        else "What to do: open the page below on the computer that has the digital certificate, "
-        "and authorise again. It takes a minute.",
-        "",
-        address,
-        "",
-        "-- ",
-        f"Arhivar, {firm}" if firm else "Arhivar",
-        "Mesaj trimis automat; la el nu răspunde nimeni."
-        if ro
-        else "This mail was sent automatically; nobody reads answers to it.",
-    ]
-    return Letter(subject, "\n".join(lines) + "\n")
+    subject, first = _opening(cause, holder, last)
+    said = [Sentence(f"Bună ziua, {name},", f"Hello {name},"), _EMPTY, first, _EMPTY]
+    if clients:
+        said += [_affected(until), *_listed(clients), _EMPTY]
+    said += [_TO_DO, _EMPTY, Sentence(address, address), _EMPTY]
+    said += [Sentence("-- ", "-- "), Sentence(f"Arhivar, {firm}", f"Arhivar, {firm}"), _NO_ANSWER]
+    lines = [sentence.in_language(language) for sentence in said]
+    return Letter(subject.in_language(language), "\n".join(lines) + "\n")
 
 
-def _affected(
-    clients: Sequence[str], ends: datetime | None, until: datetime | None, *, ro: bool
-) -> list[str]:
-    if not clients:
-        return []
-    if ends is None and until is None:
-        head = "Din SPV nu se mai aduce nimic pentru:" if ro else "Nothing is fetched from SPV for:"
-    else:
-        moment = until or ends
-        assert moment is not None
-        day = romanian_day(moment) if ro else english_day(moment)
-        head = (
-            f"Din SPV se mai aduc facturi cel mult până pe {day} pentru:"
-            if ro
-            else f"Invoices are fetched from SPV until {day} at the latest for:"
+_EMPTY = Sentence("", "")
+_TO_DO = Sentence(
+    "Ce este de făcut: deschide pagina de mai jos pe calculatorul în care este certificatul "
+    "digital și autorizează din nou. Durează un minut.",
+    "What to do: open the page below on the computer that has the digital certificate, and "
+    "authorise again. It takes a minute.",
+)
+_NO_ANSWER = Sentence(
+    "Mesaj trimis automat; la el nu răspunde nimeni.",
+    "This mail was sent automatically; nobody reads answers to it.",
+)
+
+
+def _opening(cause: Cause, holder: str, last: datetime) -> tuple[Sentence, Sentence]:
+    """Return the subject and the first sentence."""
+    ro, en = _of(holder)
+    day_ro, day_en = romanian_day(last), english_day(last)
+    if cause is Cause.ENDING:
+        return (
+            Sentence(f"{_first(ro)} expiră pe {day_ro}", f"{_first(en)} expires on {day_en}"),
+            Sentence(
+                f"{_first(ro)} expiră pe {day_ro}; până acum nu s-a putut reînnoi singură.",
+                f"{_first(en)} expires on {day_en}; so far it could not be renewed by itself.",
+            ),
         )
-    more = len(clients) - _NAMED
-    listed = [f"  - {client}" for client in clients[:_NAMED]]
-    if more > 0:
-        listed.append(
-            f"  și încă {romanian(more, 'o firmă', 'firme')}"
-            if ro
-            else f"  and {english(more, 'client')} more"
+    subject = Sentence(f"{_first(ro)} trebuie dată din nou", f"{_first(en)} has to be given again")
+    if cause is Cause.EXPIRED:
+        return subject, Sentence(
+            f"{_first(ro)} a expirat pe {day_ro}.", f"{_first(en)} expired on {day_en}."
         )
-    return [head, *listed, ""]
+    return subject, Sentence(
+        f"ANAF nu mai acceptă {ro}: a refuzat de două ori să o reînnoiască.",
+        f"ANAF no longer accepts {en}: it refused twice to renew it.",
+    )
+
+
+def _affected(until: datetime | None) -> Sentence:
+    if until is None:
+        return Sentence(
+            "Din SPV nu se mai aduce nimic pentru:", "Nothing more is fetched from SPV for:"
+        )
+    return Sentence(
+        f"Din SPV se mai aduc facturi cel mult până pe {romanian_day(until)} pentru:",
+        f"Invoices are fetched from SPV until {english_day(until)} at the latest for:",
+    )
+
+
+def _listed(clients: Sequence[str]) -> list[Sentence]:
+    said = [Sentence(f"  - {client}", f"  - {client}") for client in clients[:_NAMED]]
+    if (more := len(clients) - _NAMED) > 0:
+        ro, en = romanian(more, "o firmă", "firme"), english(more, "client")
+        said.append(Sentence(f"  și încă {ro}", f"  and {en} more"))
+    return said
 
 
 def english_day(moment: datetime) -> str:
@@ -155,9 +178,7 @@ def _first(text: str) -> str:
     return text[0].upper() + text[1:]
 
 
-def _of_ro(holder: str) -> str:
-    return f"autorizarea SPV a lui {holder}" if holder else "o autorizare SPV"
-
-
-def _of_en(holder: str) -> str:
-    return f"the SPV authorisation of {holder}" if holder else "an SPV authorisation"
+def _of(holder: str) -> Sentence:
+    if not holder:
+        return Sentence("o autorizare SPV", "an SPV authorisation")
+    return Sentence(f"autorizarea SPV a lui {holder}", f"the SPV authorisation of {holder}")

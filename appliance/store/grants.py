@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
+from appliance.core.grant_words import Cause
 from appliance.core.times import BUCHAREST, from_text, to_text
 from appliance.store import clients
 from appliance.store.engine import Row, execute, fetch, joined
@@ -41,6 +42,12 @@ class Grant:
             return NEEDED
         left = self.days_left(at)
         return min((days for days in WARNING_DAYS if left <= days), default=None)
+
+    def cause(self, at: datetime) -> Cause:
+        """Return why people are told of it, at a stage that they are told of."""
+        if self.state != ACTIVE:
+            return Cause.REFUSED
+        return Cause.EXPIRED if self.refresh_expires_at <= at else Cause.ENDING
 
     def days_left(self, at: datetime) -> int:
         """Return how many midnights in Romania there are before its last moment."""

@@ -88,7 +88,8 @@ def compose(mail: Mail, sender: str, firm: str) -> EmailMessage:
     message["Message-ID"] = f"<{mail.uid}@{sender.rpartition('@')[2]}>"
     message["Auto-Submitted"] = "auto-generated"
     message["Content-Language"] = mail.language
-    message.set_content(mail.text, charset="utf-8")
+    # Not as it is: a server need not know 8BITMIME.
+    message.set_content(mail.text, charset="utf-8", cte="quoted-printable")
     return message
 
 

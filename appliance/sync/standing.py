@@ -5,7 +5,7 @@ soon as a job was refused; ANAF is never asked for it. What is learned, who is
 told of it and what goes on again is one transaction, so a crash loses no mail
 and sends none twice.
 
-    needed        ANAF refused the renewal twice, or the last day is over
+    needed        ANAF refused the renewal twice, or its last day is over
     30, 14, 3     so many days to the last one; a grant that renews itself never comes near
 
 One mail for each of them goes to the person who authorised; when their account
@@ -71,8 +71,8 @@ async def take_in(found: Sequence[Grant], portal: str, at: datetime) -> bool:
 
     Again, it does nothing more.
     """
-    before = {grant.uid: grant for grant in await grants.known()}
     async with transaction():
+        before = {grant.uid: grant for grant in await grants.known()}
         if _worth_keeping(before, found, at):
             await grants.learn(found, at)
         await _end_what_is_over(before, found, at)
@@ -131,17 +131,18 @@ async def _tell(each: Failing, portal: str, at: datetime) -> None:
     for reader in await _readers(each):
         rows = await clients.list_for(reader)
         letter = grant_words.letter(
+            grant.cause(at),
             reader.language,
             firm=firm.name if firm else "",
             name=reader.name,
             holder=grant.holder,
             clients=[row.name for row in rows if row.id in each.clients],
-            ends=None if stage == NEEDED else grant.refresh_expires_at,
+            last=grant.refresh_expires_at,
             until=grant.read_until(at),
             address=f"{portal.rstrip('/')}/spv/grants/{grant.uid}",
         )
-        cause = f"{ALERT}:{grant.uid}:{stage}:{to_text(issue)}:{reader.user_uid}"
-        await mails.put(cause, reader.email, reader.language, letter.subject, letter.text, at)
+        told = f"{ALERT}:{grant.uid}:{stage}:{to_text(issue)}:{reader.user_uid}"
+        await mails.put(told, reader.email, reader.language, letter.subject, letter.text, at)
 
 
 async def _readers(each: Failing) -> list[Viewer]:

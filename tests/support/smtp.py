@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import ssl
+import threading
 from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -43,6 +45,8 @@ class MailServer:
     users: list[str] = field(default_factory=list)
     refuse: dict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
     refuse_data: list[str] = field(default_factory=list)
+    silent: bool = False  # it says nothing to DATA, for ever
+    waited_for: threading.Event = field(default_factory=threading.Event)
 
     def settings(self, settings: Settings, **options: Any) -> Settings:
         """Return the settings of an installation that uses this server."""
@@ -58,6 +62,9 @@ class MailServer:
         return "250 OK"
 
     async def handle_DATA(self, server: SMTP, session: Session, envelope: Envelope) -> str:
+        if self.silent:
+            self.waited_for.set()
+            await asyncio.Event().wait()
         if self.refuse_data:
             return self.refuse_data.pop(0)
         assert isinstance(envelope.content, bytes)

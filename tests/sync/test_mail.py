@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import socket
+import threading
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -17,6 +19,8 @@ from appliance.config import Settings
 from appliance.store import engine, jobs, mails
 from appliance.store.jobs import Job
 from appliance.store.mails import Mail, MailState
+from appliance.sync import mail as mail_jobs
+from appliance.sync import tasks
 from appliance.sync.mail import compose
 from tests.support.desk import Desk
 from tests.support.smtp import PASSWORD, USER, MailServer, certificate, mail_server
@@ -85,6 +89,7 @@ async def test_a_mail_arrives_as_it_was_written(desk: Desk, server: MailServer) 
     assert parsedate_to_datetime(message["Date"]) == NOW
     assert message.get_content_type() == "text/plain"
     assert message.get_content_charset() == "utf-8"
+    assert message.as_bytes().isascii()  # no server needs more than that
     assert message.get_content().replace("\r\n", "\n") == TEXT
     assert (job.state, (await now(mail)).state) == ("done", MailState.SENT)
 
@@ -265,6 +270,36 @@ async def test_without_a_host_the_mail_waits_and_nothing_is_connected_to(desk: D
     assert job.state == "queued"
     assert job.problem is not None
     assert "mail.host nu este configurat" in job.problem.ro
+
+
+async def test_told_to_end_it_does_not_wait_for_a_server_that_says_nothing(
+    desk: Desk, server: MailServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(mail_jobs, "_ANSWER_SECONDS", 3600)
+    ended, talk = threading.Event(), mail_jobs._Delivery.run
+
+    def watched(delivery: Any) -> None:
+        try:
+            talk(delivery)
+        finally:
+            ended.set()
+
+    monkeypatch.setattr(mail_jobs._Delivery, "run", watched)
+    mail = await put()
+    desk.context.settings = server.settings(desk.context.settings)
+    server.silent = True
+    (job,) = await jobs.lease(1, datetime.now(UTC), 60, ["mail"])
+    running = asyncio.create_task(tasks.run(job.id, desk.context))
+    assert await asyncio.to_thread(server.waited_for.wait, 60)
+
+    running.cancel()
+    await running
+    assert await asyncio.to_thread(ended.wait, 60)
+
+    after = await jobs.get(job.id)
+    assert after is not None
+    assert (after.state, after.attempts) == ("queued", 0)
+    assert (await now(mail)).state is MailState.QUEUED
 
 
 # Encryption and the password

@@ -144,6 +144,19 @@ async def test_when_the_access_is_over_too_the_mail_says_that_nothing_comes(desk
     assert "Din SPV nu se mai aduce nimic pentru:\n  - Alfa Construct SRL\n" in mail.text
 
 
+async def test_when_the_last_day_is_over_the_mail_does_not_say_that_it_was_refused(
+    desk: Desk,
+) -> None:
+    await give(desk, days=-1)
+
+    await look(desk)
+
+    (mail,) = await written()
+    assert mail.subject == "Autorizarea SPV a lui Ana Pop trebuie dată din nou"
+    assert "a expirat pe 23.11.2026." in mail.text
+    assert "refuzat" not in mail.text
+
+
 async def test_in_the_language_of_the_reader(desk: Desk) -> None:
     await accounts.set_language(desk.world.ids["ana"], "en")
     await give(desk, days=14)

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from appliance.core import grant_words
+from appliance.core.grant_words import Cause
 from appliance.core.sentence import Sentence
 from appliance.store import accounts, alerts, clients, grants, mails
 from appliance.store.engine import execute, transaction
@@ -114,6 +115,15 @@ async def test_as_long_as_spv_is_read_the_last_day_is_told(site: Site) -> None:
     assert "se mai aduc facturi cel mult până pe 29.11.2026" in await page(site, "ana")
 
 
+async def test_past_its_last_day_it_has_expired_and_nobody_refused_it(site: Site) -> None:
+    await learned(grant(days=-1))
+
+    text = await page(site, "ana")
+
+    assert "Autorizarea SPV a lui Ana Pop a expirat pe 23.11.2026. Pentru Alfa Construct" in text
+    assert "nu mai acceptă" not in text
+
+
 async def test_a_stopped_list_and_its_authorisation_are_one_note(site: Site) -> None:
     await alerts.raise_once("token", site.world.alfa_uid, 0, site.world.alfa, NOW)
     alone = await page(site, "ana", "pending")
@@ -180,7 +190,9 @@ DAYS = {
 @pytest.mark.parametrize(("number", "words"), DAYS.items())
 def test_days_are_counted_as_romanians_do(number: int, words: str) -> None:
     assert grant_words.days_words(number).ro == words
-    said = grant_words.ending("", Sentence("Alfa", "Alfa"), NOW, number)
+    said = grant_words.note(
+        Cause.ENDING, "", Sentence("Alfa", "Alfa"), last=NOW, days=number, until=NOW
+    )
     assert said.ro.startswith(f"O autorizare SPV expiră pe 24.11.2026 ({words}).")
 
 

@@ -108,15 +108,17 @@ def _of_grant(
     grant = each.grant
     who = Sentence(_names(those, "ro"), _names(those, "en"))
     until = grant.read_until(visit.at)
-    if each.stage == NEEDED:
-        if any(row in without for row in those):
-            until = None
-        said = grant_words.needed(grant.holder, who, until)
-        bad = until is None
-    else:
-        last, days = grant.refresh_expires_at, grant.days_left(visit.at)
-        said = grant_words.ending(grant.holder, who, last, days)
-        bad = each.stage <= _LAST_DAYS
+    if each.stage == NEEDED and any(row in without for row in those):
+        until = None
+    said = grant_words.note(
+        grant.cause(visit.at),
+        grant.holder,
+        who,
+        last=grant.refresh_expires_at,
+        days=grant.days_left(visit.at),
+        until=until,
+    )
+    bad = until is None or NEEDED < each.stage <= _LAST_DAYS
     text, style = said.in_language(visit.language), "bad" if bad else "warn"
     if not _can_act(viewer, each, those):
         return _linked(visit, text, style, place)
