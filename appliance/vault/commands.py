@@ -154,6 +154,7 @@ def rotate(settings: Settings, credentials: Credentials, language: str, key: byt
                 "connections to SPV. Run `arhivar vault init`.",
             ),
             style="bold red",
+            soft_wrap=True,
         )
     if not credentials:
         keys.create(keys.file_of(settings.vault_key_file, number), key)

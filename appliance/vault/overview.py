@@ -121,9 +121,9 @@ def status(settings: Settings, credentials: Credentials, language: str) -> int:
     _print_grants(console, seen, say, language)
     problems = _problems(seen, say)
     for hint in _hints(seen, say):
-        console.print(hint)
+        console.print(hint, soft_wrap=True)
     for problem in problems:
-        console.print(problem, style="bold red")
+        console.print(problem, style="bold red", soft_wrap=True)
     return int(bool(problems))
 
 
