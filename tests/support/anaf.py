@@ -18,6 +18,9 @@ from hypercorn.config import Config
 CLIENT_ID = "f0e1d2c3b4a59687"
 CLIENT_SECRET = "canary-client-secret-7781"
 SERIAL = "34:00:00:25:69:AB"
+# Answers of the token endpoint.
+INVALID_GRANT = (400, b'{"error":"invalid_grant","error_description":"<b>expired</b>"}')
+MAINTENANCE = (200, b"<html>Mentenanta sistem</html>")
 
 
 @dataclass

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.anaf import Anaf, running_anaf
-from tests.support.vault import VaultProcess
+from tests.support.vault import VaultProcess, World
 
 
 @pytest.fixture
@@ -33,3 +33,10 @@ async def vault(short: Path, anaf: Anaf) -> AsyncIterator[VaultProcess]:
     await process.start()
     yield process
     await process.close()
+
+
+@pytest.fixture
+async def world(tmp_path: Path, anaf: Anaf) -> AsyncIterator[World]:
+    world = World(tmp_path, anaf)
+    yield world
+    await world.http.aclose()

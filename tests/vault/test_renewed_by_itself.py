@@ -4,27 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
-from collections.abc import AsyncIterator
 from datetime import timedelta
-from pathlib import Path
 
 import pytest
 
 from appliance.core.errors import Busy
 from appliance.vault import renewal
 from appliance.vault.errors import NeedsAuthorisation, TokenRefused
-from tests.support.anaf import Anaf
+from tests.support.anaf import INVALID_GRANT, MAINTENANCE, Anaf
 from tests.support.vault import CALLBACK, START, VaultProcess, World
-from tests.vault.test_grants import INVALID_GRANT, MAINTENANCE
 
 HOUR = timedelta(hours=1)
-
-
-@pytest.fixture
-async def world(tmp_path: Path, anaf: Anaf) -> AsyncIterator[World]:
-    world = World(tmp_path, anaf)
-    yield world
-    await world.http.aclose()
 
 
 async def authorise(world: World, anaf: Anaf, number: int) -> list[str]:
