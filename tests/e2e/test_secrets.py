@@ -1,11 +1,11 @@
 """Secrets do not travel: one whole run of the processes, then all that it left is searched.
 
-The simulator names every code and token that it gave out. A run enrols, fetches, has a token
-refused and renewed, has ANAF's errors repeat what they were sent until the grant needs a person and
-a mail says so, links again in the portal, visits portal and drive, and kills processes, while every
-one logs as much as it can. Then logs, mails, databases, archive, environments, command lines, open
-files and memory are searched for those tokens and for the vault's keys, whole or in pieces. An
-invoice's number, which travels, shows that things are found.
+The simulator names every code and token that it gave out. A run enrols, rotates the key, fetches,
+has a token refused and renewed, has ANAF's errors repeat what they were sent until the grant needs a
+person and a mail says so, links again in the portal, visits portal and drive, and kills processes,
+while every one logs as much as it can. Then logs, mails, databases, archive, environments, command
+lines, open files and memory are searched for those tokens and for the vault's keys, whole or in
+pieces. An invoice's number, which travels, shows that things are found.
 """
 
 from __future__ import annotations
@@ -31,9 +31,12 @@ import pytest
 
 from appliance.config import Settings
 from appliance.simulator import generator
+from appliance.vault import paper
 from tests.support.canaries import PIECE, Canaries
 from tests.support.demo import PROCESSES, Demo, until
 from tests.support.smtp import mail_server
+
+pytestmark = pytest.mark.timeout(300)
 
 # Begins every Python process that the demo starts: all that a library can say is logged.
 # Not in the demo itself, which plays the holder's browser: that one does see a code.
@@ -61,6 +64,7 @@ class Run:
     told: dict[str, bytes] = field(default_factory=dict)  # cmdline and environ of every process
     opened: dict[str, set[str]] = field(default_factory=dict)  # by the neighbours
     mails: list[EmailMessage] = field(default_factory=list)
+    page: str = ""  # of the safe
     portal_key: Canaries = field(default_factory=Canaries)
 
     @property
@@ -140,6 +144,7 @@ def _story(demo: Demo, mails: list[EmailMessage]) -> Run:
     run = Run(demo, Canaries(), Canaries(), f"CONTROL-{secrets.token_hex(10)}", [], mails=mails)
     run.look()
     demo.settled()
+    _rotate_the_key(run)
     cif, invoice = _an_invoice(run.number)
     # The newest minute is not listed, so it comes from the one before the last.
     _spv(demo, "clock", advance=-120)
@@ -178,6 +183,22 @@ def _story(demo: Demo, mails: list[EmailMessage]) -> Run:
     run.look()
     _gather(run)
     return run
+
+
+def _rotate_the_key(run: Run) -> None:
+    """Print the page for the safe, and put every record under a second key."""
+    printed = run.demo.arhivar("vault", "init", "--yes").stdout
+    groups = re.findall(r"\b[0-9A-Z]{4}\b", printed)
+    run.page = next(
+        " ".join(groups[start : start + paper.GROUPS])
+        for start in range(len(groups))
+        if not list(paper.wrong_groups(groups[start : start + paper.GROUPS]))
+    )
+    assert run.demo.arhivar("vault", "rotate").returncode == 0
+    run.demo.kill("vault")
+    run.look()
+    assert run.demo.arhivar("vault", "rewrap").returncode == 0
+    assert len(list(run.vault.glob("kek*"))) == 2
 
 
 def _let_ten_minutes_pass(run: Run) -> None:
@@ -292,6 +313,8 @@ def _gather(run: Run) -> None:
     run.secrets.is_public(spv["client_id"])
     for number, text in enumerate(issued):
         run.secrets.add(f"token {number}" if "." in text else f"code {number}", text)
+    run.secrets.add("page", run.page)
+    run.secrets.add("key on the page", paper.read(run.page))
     pair = f"{spv['client_id']}:{spv['client_secret']}"
     run.secrets.add("client secret", spv["client_secret"])
     run.secrets.add("client secret as it goes to ANAF", base64.b64encode(pair.encode()))
@@ -371,11 +394,13 @@ def test_no_file_that_the_run_left_holds_a_token_a_code_or_a_key(run: Run) -> No
     assert not run.secrets.found(run.demo.output().encode())
     assert searched >= {
         "vault.log", "sync.log", "web.log", "dav.log", "simulator.log", "arhivar.toml",
-        "arhivar.db", "queue.db", "vault.db", "message.zip", "invoice.xml", "manifest.json",
+        "arhivar.db", "queue.db", "vault.db", "recovery.json",
+        "message.zip", "invoice.xml", "manifest.json",
     }  # fmt: skip
 
 
 def test_each_key_is_in_its_own_file_and_nowhere_else(run: Run) -> None:
+    assert len(list(run.vault.glob("kek*"))) == 2
     for path in run.vault.glob("kek*"):
         assert {text.split(",")[0] for text in run.secrets.found_in(path)} == {f"key {path.name}"}
         assert path.stat().st_mode & 0o077 == 0
@@ -398,7 +423,7 @@ def test_no_mail_holds_a_token_or_a_key(run: Run) -> None:
 
 
 def test_no_process_was_ever_told_a_secret_when_it_was_started(run: Run) -> None:
-    assert len({what.split()[1] for what in run.told if what.startswith("vault")}) == 3
+    assert len({what.split()[1] for what in run.told if what.startswith("vault")}) == 4
     for what, content in run.told.items():
         assert not run.secrets.found(content), what
 
