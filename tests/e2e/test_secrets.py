@@ -1,11 +1,11 @@
 """Secrets do not travel: one whole run of the processes, then all that it left is searched.
 
 The simulator names every code and token that it gave out. A run enrols, rotates the key, fetches,
-has a token refused and renewed, has ANAF's errors repeat what they were sent until the grant needs a
-person and a mail says so, links again in the portal, visits portal and drive, and kills processes,
-while every one logs as much as it can. Then logs, mails, databases, archive, environments, command
-lines, open files and memory are searched for those tokens and for the vault's keys, whole or in
-pieces. An invoice's number, which travels, shows that things are found.
+has a token refused and renewed, has ANAF's errors repeat what they were sent until the grant needs
+a person and a mail says so, links again in the portal, visits portal and drive, and kills
+processes, while every one logs as much as it can. Then logs, mails, databases, archive,
+environments, command lines, open files and memory are searched for those tokens and for the
+vault's keys, whole or in pieces. An invoice's number, which travels, shows that things are found.
 """
 
 from __future__ import annotations
