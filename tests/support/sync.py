@@ -61,13 +61,18 @@ class Installation:
         self.settings.vault_dir.mkdir(mode=0o700)
         keys.create(self.settings.vault_key_file)
         self._config = directory / "arhivar.toml"
-        self._config.write_text(config.dump(self.settings), encoding="utf-8")
+        self.configure(self.settings)
         self._directory = directory
         self._running: dict[str, subprocess.Popen[bytes]] = {}
         asyncio.run(self._populate(companies))
         self.start("vault")
         until("the vault's sockets", self.settings.enrol_socket.exists)
         _enrol(self.settings, simulator.about, [company.cif for company in companies])
+
+    def configure(self, settings: Settings) -> None:
+        """Give these settings to whatever starts from now on."""
+        self.settings = settings
+        self._config.write_text(config.dump(settings), encoding="utf-8")
 
     async def _populate(self, companies: Sequence[Company]) -> None:
         at = datetime.now(UTC)

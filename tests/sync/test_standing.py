@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -257,6 +258,15 @@ async def test_a_flapping_state_writes_no_second_mail_to_the_same_person(desk: D
         await look(desk)
 
     assert len(await written()) == 1
+
+
+async def test_two_processes_that_look_at_once_write_one_mail(desk: Desk) -> None:
+    await give(desk, state="needs_authorisation")
+
+    await asyncio.gather(*(look(desk) for _ in range(4)))
+
+    assert len(await written()) == 1
+    assert len(await alerts.open_for(None)) == 1
 
 
 async def test_cut_off_before_the_mail_nothing_counts_as_told(

@@ -15,6 +15,7 @@ import pytest
 
 from appliance.core.roles import Role
 from appliance.store import accounts
+from appliance.store import mails as outbox
 from appliance.store.engine import open_store
 from tests.support.simulator import Running, running_simulator
 from tests.support.smtp import MailServer, mail_server
@@ -38,18 +39,15 @@ def mails() -> Iterator[MailServer]:
 
 
 @pytest.fixture
-def installation(tmp_path: Path, simulator: Running, mails: MailServer) -> Iterator[Installation]:
-    made = Installation(
-        tmp_path,
-        simulator,
-        clients=1,
-        mail_host="localhost",
-        mail_port=mails.port,
-        mail_security="none",
-        mail_from="arhivar@tismana.example",
-    )
+def installation(tmp_path: Path, simulator: Running) -> Iterator[Installation]:
+    made = Installation(tmp_path, simulator, clients=1)
     yield made
     made.close()
+
+
+def use(installation: Installation, mails: MailServer) -> None:
+    """Write the mail server into the configuration, for processes that start from now on."""
+    installation.configure(mails.settings(installation.settings))
 
 
 def later(seconds: int) -> list[str]:
@@ -105,6 +103,7 @@ def test_from_the_second_refusal_to_one_mail_and_from_a_new_authorisation_to_sil
     installation: Installation, simulator: Running, mails: MailServer
 ) -> None:
     asyncio.run(_add_administrator(installation))
+    use(installation, mails)
     installation.start("sync")
     installation.wait("the list", lambda: installation.count("listing WHERE done_at IS NOT NULL"))
     refuse = {"kind": "echo", "path": "token", "times": 100}
@@ -157,3 +156,37 @@ def test_from_the_second_refusal_to_one_mail_and_from_a_new_authorisation_to_sil
     kept = installation.settings.database_path.read_bytes()
     assert issued
     assert not [token for token in issued if token.encode() in kept or token in text]
+
+
+def test_mails_wait_for_a_mail_server_and_for_its_return_and_are_sent_once(
+    installation: Installation,
+) -> None:
+    asyncio.run(_put_mails(installation, 3))
+    installation.start("sync")
+    installation.wait("the list", lambda: installation.count("listing WHERE done_at IS NOT NULL"))
+    waiting = "job WHERE kind = 'mail' AND state = 'queued' AND attempts = 0"
+    assert installation.count(waiting) == 3  # nobody has tried in vain
+    installation.end("sync")
+
+    with mail_server() as mails:
+        use(installation, mails)
+    # It is in the configuration, and away.
+    installation.start("sync")
+    installation.wait("a try", lambda: installation.count("mail WHERE problem IS NOT NULL") == 3)
+    installation.end("sync", signal.SIGKILL)
+    installation.try_again_now()
+    installation.free_leases()
+
+    with mail_server(port=mails.port) as back:
+        installation.start("sync")
+        installation.wait("all sent", lambda: installation.count("mail WHERE state = 'sent'") == 3)
+        assert installation.end("sync") == 0
+    assert sorted(back.recipients) == [f"person{number}@example.ro" for number in range(3)]
+    assert not installation.count("job WHERE kind = 'mail' AND state <> 'done'")
+
+
+async def _put_mails(installation: Installation, number: int) -> None:
+    async with open_store(installation.settings):
+        for each in range(number):
+            address = f"person{each}@example.ro"
+            await outbox.put(f"test:{each}", address, "ro", "Știre", "Bună.", datetime.now(UTC))
