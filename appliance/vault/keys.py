@@ -54,30 +54,36 @@ def generations(key_file: Path, environ: Mapping[str, str] = os.environ) -> dict
     )
 
 
-def in_credstore(directory: Path = CREDSTORE) -> bool:
+def in_credstore(directory: Path | None = None) -> bool:
     """Tell whether systemd gives the vault its keys."""
     try:
-        return bool(_credentials(directory))
+        return bool(_credentials(directory or CREDSTORE))
     except OSError:  # absent, or not ours to look into
         return False
 
 
-def decrypt_credstore(directory: Path = CREDSTORE) -> dict[int, bytes]:
+def decrypt_credstore(directory: Path | None = None) -> dict[int, bytes]:
     """Return every key that systemd keeps for the vault, for root; raises `KeyRefused`."""
     return _distinct(
         {
             number: _content(path, _systemd_creds("decrypt", os.fspath(path), "-"))
-            for number, path in _credentials(directory).items()
+            for number, path in _credentials(directory or CREDSTORE).items()
         }
     )
 
 
-def add_to_credstore(number: int, key: bytes, directory: Path = CREDSTORE) -> Path:
+def add_to_credstore(number: int, key: bytes, directory: Path | None = None) -> Path:
     """Give systemd the key of a new generation, for root; whole or absent after a crash."""
-    name = f"vault-kek.{number}"
-    sealed = _systemd_creds("encrypt", f"--name={name}", "-", "-", key=key)
-    _link(directory / name, sealed)
-    return directory / name
+    path = (directory or CREDSTORE) / f"vault-kek.{number}"
+    sealed = _systemd_creds("encrypt", f"--name={path.name}", "-", "-", key=key)
+    if not _link(path, sealed):
+        raise KeyRefused(
+            Sentence(
+                f"{path} există deja; rulează din nou „arhivar vault rotate”.",
+                f"{path} is there already; run `arhivar vault rotate` again",
+            )
+        )
+    return path
 
 
 def _distinct(generations: dict[int, bytes]) -> dict[int, bytes]:

@@ -118,3 +118,87 @@ def test_a_refusal_does_not_repeat_the_key(tmp_path: Path) -> None:
     with pytest.raises(KeyRefused) as caught:
         keys.load(write(tmp_path / "kek", b"correct horse battery staple 123"), {})
     assert "horse" not in caught.value.sentence.ro + caught.value.sentence.en
+
+
+def test_a_generation_that_was_removed_is_not_missed(tmp_path: Path) -> None:
+    write(tmp_path / "kek.3", GOOD)
+    write(tmp_path / "kek.12", bytes(reversed(GOOD)))
+    for strange in ("kek.1", "kek.02", "kek.x", "kek.2.old", "other.2", ".kek-abc"):
+        write(tmp_path / strange, b"no key")
+    assert list(keys.generations(tmp_path / "kek", {})) == [3, 12]
+    assert keys.load(tmp_path / "kek", {}).newest == key_id(bytes(reversed(GOOD)))
+
+
+def test_every_generation_is_checked_and_not_only_the_newest(tmp_path: Path) -> None:
+    write(tmp_path / "kek", GOOD)
+    write(tmp_path / "kek.2", bytes(reversed(GOOD)), 0o644)
+    with pytest.raises(KeyRefused, match=r"kek\.2 can be read by others"):
+        keys.load(tmp_path / "kek", {})
+
+
+def credential(tmp_path: Path, content: bytes = GOOD, mode: int = 0o400) -> dict[str, str]:
+    directory = tmp_path / "credentials"
+    directory.mkdir()
+    write(directory / "vault-kek.1", content, mode)
+    return {"CREDENTIALS_DIRECTORY": os.fspath(directory)}
+
+
+@pytest.mark.parametrize("mode", [0o604, 0o420, 0o410, 0o401, 0o444, 0o777])
+def test_a_credential_that_strangers_may_touch_is_refused(tmp_path: Path, mode: int) -> None:
+    with pytest.raises(KeyRefused, match="read by others"):
+        keys.load(tmp_path / "kek", credential(tmp_path, mode=mode))
+
+
+def test_a_credential_that_systemd_lets_the_service_read_by_its_group_entry_is_taken(
+    tmp_path: Path,
+) -> None:
+    # An ACL shows as the group's bits (acl(5)); systemd grants read alone.
+    assert keys.load(tmp_path / "kek", credential(tmp_path, mode=0o440)).ids == (key_id(GOOD),)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root gives files away")
+def test_a_credential_of_another_user_is_refused(tmp_path: Path) -> None:
+    environ = credential(tmp_path)
+    os.chown(tmp_path / "credentials" / "vault-kek.1", 65534, 65534)
+    with pytest.raises(KeyRefused, match="another user"):
+        keys.load(tmp_path / "kek", environ)
+
+
+@pytest.mark.parametrize(
+    "content", [b"", GOOD + b"\n", bytes(32), b"correct horse battery staple 123"]
+)
+def test_a_credential_that_is_no_random_key_is_refused(tmp_path: Path, content: bytes) -> None:
+    write(tmp_path / "kek", GOOD)  # and the file does not step in for it
+    with pytest.raises(KeyRefused):
+        keys.load(tmp_path / "kek", credential(tmp_path, content))
+
+
+def test_credentials_that_are_announced_and_absent_stop_the_start(tmp_path: Path) -> None:
+    write(tmp_path / "kek", GOOD)
+    with pytest.raises(KeyRefused, match="cannot be read"):
+        keys.load(tmp_path / "kek", {"CREDENTIALS_DIRECTORY": os.fspath(tmp_path / "absent")})
+
+
+def test_systemd_keeps_a_new_generation_sealed(credstore: Path) -> None:
+    assert not keys.in_credstore(credstore)
+    for number, key in ((1, GOOD), (2, bytes(reversed(GOOD)))):
+        path = keys.add_to_credstore(number, key, credstore)
+        assert path == credstore / f"vault-kek.{number}"
+        assert stat.S_IMODE(path.stat().st_mode) == 0o600
+        assert key not in path.read_bytes()
+    assert keys.in_credstore(credstore)
+    assert keys.decrypt_credstore(credstore) == {1: GOOD, 2: bytes(reversed(GOOD))}
+    with pytest.raises(KeyRefused, match="is there already"):
+        keys.add_to_credstore(2, os.urandom(32), credstore)
+    assert keys.decrypt_credstore(credstore)[2] == bytes(reversed(GOOD))
+    assert len(list(credstore.iterdir())) == 2
+
+
+def test_a_credential_under_another_name_or_of_another_machine_is_refused(credstore: Path) -> None:
+    path = keys.add_to_credstore(1, GOOD, credstore)
+    path.rename(credstore / "vault-kek.2")
+    with pytest.raises(KeyRefused, match="systemd-creds failed"):
+        keys.decrypt_credstore(credstore)
+    (credstore / "vault-kek.2").write_bytes(b"nothing")
+    with pytest.raises(KeyRefused, match="systemd-creds failed"):
+        keys.decrypt_credstore(credstore)

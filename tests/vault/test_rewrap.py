@@ -6,6 +6,8 @@ import asyncio
 import os
 import signal
 import sqlite3
+import subprocess
+import sys
 from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
@@ -20,6 +22,8 @@ from appliance.vault.errors import KeyRefused, SealBroken
 from appliance.vault.refusals import Refusals
 from appliance.vault.rewrapping import Rewrapped, rewrap
 from appliance.vault.wire import Refused, Request
+from tests.conftest import ROOT
+from tests.support import vault_cli
 from tests.support.anaf import Anaf
 from tests.support.vault import VaultProcess, World
 from tests.support.vault_cli import arhivar, make_page, start
@@ -288,3 +292,63 @@ def test_two_commands_at_once_do_not_meet(short: Path) -> None:
     first.communicate()
     assert second.returncode == 2
     assert "another `arhivar vault` command" in second.stderr
+
+
+IN_CREDSTORE = (
+    "import os, pathlib, sys; from appliance.vault import keys;"
+    "keys.CREDSTORE = pathlib.Path(os.environ['CREDSTORE']);"
+    "from appliance.cli import main; sys.exit(main())"
+)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="systemd's keys are root's")
+async def test_where_systemd_keeps_the_keys_a_rotation_adds_one_there(
+    short: Path, anaf: Anaf, credstore: Path
+) -> None:
+    given = short / "given"  # what systemd hands the service, decrypted
+    environ = {
+        **vault_cli.environ(short),
+        "ARHIVAR_SINGLE_USER": "false",
+        "CREDSTORE": os.fspath(credstore),
+        "SYSTEMD_CREDENTIAL_SECRET": os.environ["SYSTEMD_CREDENTIAL_SECRET"],
+        "LC_ALL": "C.UTF-8",
+    }
+
+    def arhivar(*arguments: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, "-c", IN_CREDSTORE, "vault", *arguments],
+            cwd=ROOT, env=environ, capture_output=True, text=True, timeout=60, check=False,
+        )  # fmt: skip
+
+    def hand_over() -> None:
+        given.mkdir(exist_ok=True)
+        for number, key in keys.decrypt_credstore(credstore).items():
+            (given / f"vault-kek.{number}").write_bytes(key)
+            (given / f"vault-kek.{number}").chmod(0o400)
+
+    keys.add_to_credstore(1, OLD, credstore)
+    hand_over()
+    vault = VaultProcess(short, anaf.url)
+    (short / "vault" / "kek").unlink()
+    await vault.start({"CREDENTIALS_DIRECTORY": os.fspath(given)})
+    await vault.enrolled(CIF)
+    made = await asyncio.to_thread(arhivar, "init", "--yes")
+    assert made.returncode == 0, made.stderr
+    done = await asyncio.to_thread(arhivar, "rotate")
+    assert done.returncode == 0, done.stderr
+    assert os.fspath(credstore / "vault-kek.2") in done.stdout
+    new = keys.decrypt_credstore(credstore)[2]
+    found = recovery.load(short / "vault")
+    assert found is not None
+    assert found.vouched_for(2, new)
+
+    await vault.end()
+    hand_over()
+    await vault.start({"CREDENTIALS_DIRECTORY": os.fspath(given)})
+    done = await asyncio.to_thread(arhivar, "rewrap")
+    assert done.returncode == 0, done.stderr
+    assert set(key_ids(short / "vault")) == {key_id(new)}
+    assert (await vault.list(CIF)).status_code == 200
+    assert (await asyncio.to_thread(arhivar, "status")).returncode == 0
+    assert not list((short / "vault").glob("kek*"))
+    await vault.close()
