@@ -69,3 +69,10 @@ def test_each_attacker_has_a_table_whose_lines_name_tests() -> None:
         for line in lines:
             shown_by = line.strip(" |").split(" | ")[-1]
             assert shown_by == "–" or _TEST.search(shown_by), line
+
+
+def test_the_architecture_says_what_each_module_of_the_vault_is_for() -> None:
+    page = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    modules = {path.name for path in (ROOT / "appliance" / "vault").glob("*.py")}
+    named = set(re.findall(r"`(\w+\.py)`", page))
+    assert modules - named == {"__init__.py", "errors.py"}
