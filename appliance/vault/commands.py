@@ -277,6 +277,7 @@ def recover(settings: Settings, language: str, read_key: Callable[[], bytes]) ->
                     "put both files back from the same backup",
                 )
             )
+        recovery.save(directory, found)  # as ours again, whoever restored it
         database = access.opened(directory, Keyring(recovered))
         try:
             opened, broken = _try_records(database)
