@@ -33,6 +33,7 @@ class Authorised:
     grant: str
     serial: str
     renewed: bool  # the certificate's grant was there already
+    instead_of: str  # the grant that was to be renewed, when its certificate is another one
     about: str
 
 
@@ -157,7 +158,8 @@ class Authorising:
                 at=at,
             )
         self._tokens.forget(uid)
-        return Authorised(uid, pair.serial, known is not None, asked["about"])
+        other = asked["grant_uid"] if asked["grant_uid"] != uid else None
+        return Authorised(uid, pair.serial, known is not None, other or "", asked["about"])
 
     async def _exchange(self, code: Secret | None, error: str | None, at: datetime) -> TokenPair:
         if error:

@@ -5,7 +5,7 @@
     POST /authorisations {session, requested_by, holder, about[, grant]}
                                                              {authorise_url, state}
     POST /authorisations/code {session, state, code | error}
-                                                     {grant, serial, renewed, about}
+                                         {grant, serial, renewed, instead_of, about}
     PUT /cifs/{cif} {grant, confirmed_by}                                       204
     DELETE /cifs/{cif} [{by, grant}]                                            204
     POST /grants/{grant}/test                                       {ok, sentence}
@@ -13,8 +13,9 @@
     POST /keys/rewrap          for root and our own user          {rewrapped, left}
 
 `holder` is the name on the certificate as a person typed it, `about` comes back
-as it went. `renewed` is false when the certificate is of no grant that is there,
-also where another one was to be renewed: its CIFs are then offered to the new one.
+as it went. `renewed` is false when the certificate is of no grant that is there.
+`instead_of` is the grant that was to be renewed where the certificate is another
+one, else empty: that grant stays as it was, and its CIFs are offered to `grant`.
 DELETE takes the CIF from every grant, or from the one that is named. /keys/rewrap
 does part of the work (rewrapping.py): asked again until `rewrapped` is 0.
 A request that is not listed is refused and audited. A refusal is 4xx or 5xx

@@ -98,6 +98,7 @@ class Authorised:
     grant: str
     renewed: bool
     about: str
+    instead_of: str = ""  # the grant that was to be renewed, when the certificate is not its own
 
 
 def session_of(key: bytes, session_hash: str) -> str:
@@ -156,7 +157,9 @@ class Vault:
         given |= {"code": code} if code else {}
         given |= {"error": error} if error else {}
         value = await self._call("POST", "/authorisations/code", given, patience=_ANAF)
-        return Authorised(value["grant"], bool(value["renewed"]), value["about"])
+        return Authorised(
+            value["grant"], bool(value["renewed"]), value["about"], value["instead_of"]
+        )
 
     async def confirm(self, cif: str, grant: str, *, by: str) -> None:
         """Read this CIF with this grant from now on; again does nothing more."""

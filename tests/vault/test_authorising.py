@@ -42,6 +42,7 @@ async def test_another_certificate_takes_over_no_grant_and_is_offered_its_cifs(
         "session", state, code=Secret("c"), error=None, at=world.now
     )
     assert (done.grant != uid, done.serial, done.renewed) == (True, "9999", False)
+    assert done.instead_of == uid
     first, second = world.grants.status()["grants"]  # type: ignore[attr-defined]
     assert (first["grant"], first["cifs"], first["offered"]) == (uid, [CIF], [])
     assert (second["grant"], second["cifs"], second["offered"]) == (done.grant, [], [CIF])
@@ -60,7 +61,7 @@ async def test_the_certificate_of_another_grant_renews_that_one(world: World, an
     done = await world.authorising.finish(
         "session", state, code=Secret("c"), error=None, at=world.now
     )
-    assert (done.grant, done.renewed) == (second, True)
+    assert (done.grant, done.renewed, done.instead_of) == (second, True, first)
 
 
 async def test_a_token_without_a_certificates_serial_is_of_no_grant_that_is_there(

@@ -42,6 +42,7 @@ async def test_the_way_from_nothing_to_a_mapped_cif(vault: VaultProcess, anaf: A
         "grant": grant,
         "serial": "3400002569AB",
         "renewed": False,
+        "instead_of": "",
         "about": "client-7",
     }
     body = {"grant": grant, "confirmed_by": "ana"}

@@ -276,7 +276,9 @@ async def test_the_one_who_authorised_authorises_again_with_everything_as_it_was
     vault.anaf.serial = "AA02"
     place = await link(ana, f"/spv/grants/{uid}/link")
     assert uid not in place
-    assert f"({ALFA}) cu acest certificat" in (await ana.get(place)).text
+    page = (await ana.get(place)).text
+    assert "nu este cel al autorizării alese, care a rămas cum era" in page
+    assert f"({ALFA}) cu acest certificat" in page
 
 
 async def test_who_is_accountant_at_one_client_and_owner_of_another_sees_both(

@@ -37,7 +37,7 @@ from appliance.web.pages.linking import frame_of
 from appliance.web.pages.objects import load_grant
 from appliance.web.pages.spv import listed_lines
 from appliance.web.portal import portal_of
-from appliance.web.render import page, translate
+from appliance.web.render import page, said, translate
 from appliance.web.vault import Grant
 from appliance.web.visit import Visit, viewer_of, visit_of
 
@@ -90,11 +90,9 @@ async def test(request: Request[Any, Any, Any], grant: NamedDependency[Sight]) -
     """Ask ANAF now, and tell for each client how its last list went."""
     visit = visit_of(request)
     works, sentence = await portal_of(request).vault.test(grant.grant.uid)
-    said = sentence.in_language(visit.language)
+    text = said(sentence, visit.language)
     lists = [await _last_list(reached, visit) for reached in grant.served]
-    return await _page(
-        request, grant, tested={"ok": works, "text": said[:1].upper() + said[1:], "lists": lists}
-    )
+    return await _page(request, grant, tested={"ok": works, "text": text, "lists": lists})
 
 
 @post(
@@ -188,13 +186,10 @@ async def _page(
     visit, viewer = visit_of(request), viewer_of(request)
     grant, query = sight.grant, request.query_params
     asked = await _about(query.get("about", ""), viewer)
-    first = await candidates(sight, asked, viewer) if asked else []
-    known = {one.cif for one in first}
-    rest = [
-        one
-        for one in sight.offered
-        if one.cif not in known and may_confirm(viewer, sight, one.client, one.cif)
-    ]
+    possible = await candidates(sight, viewer)
+    first = [one for one in possible if asked and one.client.id == asked.id]
+    rest = [one for one in possible if one in sight.offered and one not in first]
+    others = [one for one in possible if one not in first and one not in rest]
     return page(
         visit,
         "grant.html",
@@ -205,6 +200,7 @@ async def _page(
         certificate=_in_pairs(grant.serial),
         asked=first,
         offered=rest,
+        others=others,
         told=_told(query, sight, visit),
         tested=tested,
     )
@@ -213,7 +209,7 @@ async def _page(
 def _told(query: Any, sight: Sight, visit: Visit) -> dict[str, str] | None:
     """What was just done, when it is so."""
     done, linked = query.get("done", ""), query.get("linked", "")
-    if done in ("new", "renewed", "unmapped"):
+    if done in ("new", "renewed", "other", "unmapped"):
         return {"text": translate(visit.language, f"grants.done.{done}"), "place": ""}
     served = {one.client.uid: one.client for one in sight.served}
     if linked == _SEVERAL and len(served) > 1:
@@ -231,7 +227,7 @@ async def _last_list(reached: Reached, visit: Visit) -> dict[str, str]:
     return {
         "who": f"{reached.client.name} ({reached.shown})",
         "text": " ".join(listed_lines(found, visit)),
-        "problem": problem.in_language(visit.language) if problem else "",
+        "problem": said(problem, visit.language) if problem else "",
         "place": f"/clients/{reached.client.uid}/spv",
     }
 

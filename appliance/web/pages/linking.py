@@ -29,7 +29,7 @@ from appliance.web.linked import LINKERS, Sight, linkable, require_manager
 from appliance.web.pages.frame import Frame, frame_for
 from appliance.web.pages.objects import load_client, load_grant
 from appliance.web.portal import portal_of
-from appliance.web.render import page
+from appliance.web.render import page, said
 from appliance.web.visit import Visit, safe_path, viewer_of, visit_of
 from appliance.web.way import Way, recall, remember, session
 
@@ -137,7 +137,7 @@ async def _steps(
         holder=holder,
         max_holder=MAX_HOLDER,
         cancel=_cancel(client, grant),
-        problem=problem.in_language(visit.language) if problem else None,
+        problem=said(problem, visit.language) if problem else None,
     )
 
 
@@ -226,11 +226,11 @@ async def _came_back(request: Request[Any, Any, Any], visit: Visit, viewer: View
             error=(error if _ERROR.fullmatch(error) else "unknown") if error else "",
         )
     except ArhivarError as refusal:
-        said = refusal.sentence
-        remember(visit, portal, Way(here, back, ro=said.ro, en=said.en, grant=earlier))
+        why = refusal.sentence
+        remember(visit, portal, Way(here, back, ro=why.ro, en=why.en, grant=earlier))
         return FAILED
     remember(visit, portal, Way(here, back, grant=done.grant))
-    told = {"done": "renewed" if done.renewed else "new"}
+    told = {"done": "other" if done.instead_of else "renewed" if done.renewed else "new"}
     if done.about:
         told["about"] = done.about
     return f"/spv/grants/{done.grant}?{urlencode(told)}"
@@ -242,7 +242,6 @@ async def failed(request: Request[Any, Any, Any]) -> Response[str]:
     visit, viewer = visit_of(request), viewer_of(request)
     way = recall(request)
     client = await _client_at(way.back, viewer) if way else None
-    said = Sentence(way.ro, way.en).in_language(visit.language) if way else ""
     again = safe_path(way.back) if way else ""
     own = linkable(viewer, await clients.list_for(viewer))
     if not again and viewer.firm_role is not None:
@@ -253,7 +252,7 @@ async def failed(request: Request[Any, Any, Any]) -> Response[str]:
         visit,
         "link_failed.html",
         frame=await frame_of(viewer, client),
-        said=said[:1].upper() + said[1:],
+        why=said(Sentence(way.ro, way.en), visit.language) if way else "",
         again=again or "/spv/grants",
     )
 
