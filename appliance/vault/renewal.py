@@ -112,12 +112,13 @@ class Renewal:
                 continue
         at = self._now()
         usual = at + BETWEEN_LOOKS * _random.uniform(0.75, 1)
+        # What is put off once more waits for the hour, or an outage would be asked every minute.
         second_tries = [
-            from_text(row["retry_after"])
+            from_text(row["refused_at"]) + SECOND_TRY
             for row in self._active()
-            if row["refused_at"] is not None and row["retry_after"] > to_text(at)
+            if row["refused_at"] is not None
         ]
-        return min([usual, *second_tries])
+        return min([usual, *(moment for moment in second_tries if moment > at)])
 
     def _due(self, at: datetime) -> list[str]:
         """Return the grants to renew: first those whose last try was no failure."""

@@ -39,6 +39,7 @@ class Anaf:
     calls: list[dict[str, Any]] = field(default_factory=list)
     issued: list[str] = field(default_factory=list)
     refused: set[str] = field(default_factory=set)  # access tokens that get 401
+    spent: set[str] = field(default_factory=set)  # refresh tokens that get invalid_grant
     api_status: int = 200
     api_body: bytes = b'{"mesaje":[],"titlu":"Lista Mesaje"}'
     api_headers: list[tuple[bytes, bytes]] = field(default_factory=list)
@@ -73,6 +74,8 @@ class Anaf:
                 await self.hold.wait()
             if self.token_answer is not None:
                 return self.token_answer
+            if self.refreshes[-1] in self.spent:
+                return INVALID_GRANT
         elif self.code_answer is not None:
             return self.code_answer
         return 200, self.new_tokens()

@@ -193,6 +193,23 @@ async def test_the_previous_pair_is_tried_before_a_grant_is_given_up(
     assert world.state() == "needs_authorisation"
 
 
+async def test_a_previous_pair_that_anaf_still_takes_saves_the_grant(
+    world: World, anaf: Anaf
+) -> None:
+    await world.authorise()
+    world.now = START + timedelta(days=61)
+    await world.list()
+    world.now += timedelta(days=91)
+    anaf.spent = {anaf.issued[3]}  # as if a pair that came after it had been lost
+    await world.renewal.look()
+    world.now += timedelta(minutes=10)
+    await world.renewal.look()
+    assert anaf.refreshes[-2:] == [anaf.issued[3], anaf.issued[1]]
+    assert world.state() == "active"
+    assert (await world.list()).status == 200
+    assert world.used_token() == anaf.issued[4]
+
+
 async def test_a_wrong_client_secret_does_not_end_the_grant(world: World, anaf: Anaf) -> None:
     await world.authorise()
     anaf.token_answer = (400, b'{"error":"invalid_client"}')

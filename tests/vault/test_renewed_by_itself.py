@@ -85,6 +85,21 @@ async def test_the_second_try_comes_by_itself_and_after_it_nobody_asks_anaf_agai
     assert world.state() == "active"
 
 
+async def test_a_second_try_that_meets_an_outage_is_not_made_every_minute(
+    world: World, anaf: Anaf
+) -> None:
+    await world.authorise()
+    anaf.token_answer = INVALID_GRANT
+    world.now = START + timedelta(days=61)
+    world.now = await world.renewal.look()
+    anaf.token_answer = MAINTENANCE
+    before = world.now
+    for _ in range(4):
+        world.now = await world.renewal.look()
+    assert world.now - before >= 4 * HOUR * 0.75
+    assert (len(anaf.refreshes), world.state()) == (5, "active")
+
+
 async def test_a_grant_whose_token_anaf_withdrew_gets_its_second_try_though_it_is_not_due(
     world: World, anaf: Anaf
 ) -> None:
