@@ -20,7 +20,7 @@ from appliance.web.auth.csrf import ForgedRequest, TooLarge
 from appliance.web.auth.guards import NotLoggedIn
 from appliance.web.auth.host import WrongHost
 from appliance.web.auth.throttle import TooManyTries
-from appliance.web.render import page, translate
+from appliance.web.render import page, said, translate
 from appliance.web.visit import Visit
 
 log = logging.getLogger("arhivar.web")
@@ -56,7 +56,7 @@ def answer(visit: Visit, error: Exception) -> Response[str]:
     if isinstance(error, NotLoggedIn):
         return to_log_in(visit)
     if isinstance(error, ArhivarError):
-        return _page(visit, status_of(error), error.sentence.in_language(visit.language))
+        return _page(visit, status_of(error), said(error.sentence, visit.language))
     if isinstance(error, HTTPException) and error.status_code < 500:
         # The framework's own details may repeat what was sent; our words do not.
         status = error.status_code
@@ -93,7 +93,7 @@ def _page(visit: Visit, status: int, sentence: str, *, reference: str = "") -> R
         "error.html",
         status=status,
         title=translate(visit.language, f"error.title.{known}"),
-        sentence=_capital(sentence),
+        sentence=sentence,
         reference=reference,
         back=visit.path if status in (409, 503) and visit.method == "GET" else "/",
     )
@@ -108,7 +108,3 @@ def _page(visit: Visit, status: int, sentence: str, *, reference: str = "") -> R
             "hx-push-url": "false",
         }
     return response
-
-
-def _capital(text: str) -> str:
-    return text[:1].upper() + text[1:]

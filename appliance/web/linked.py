@@ -66,16 +66,18 @@ async def seen_by(viewer: Viewer, grants: Iterable[Grant], *, proved: str = "") 
     return [sight for sight in sights if _exists(viewer, sight)]
 
 
-async def candidates(sight: Sight, client: ClientRow, viewer: Viewer) -> list[Reached]:
-    """Return the client's CIFs that this person may now have read with the grant."""
-    numbers = sorted(await clients.identifiers(client.id))
-    return [
-        Reached(cif, client)
-        for cif in numbers
-        if _CIF.fullmatch(cif)
+async def candidates(sight: Sight, viewer: Viewer) -> list[Reached]:
+    """Return the CIFs that are not read with the grant and that this person may have read."""
+    owners = await clients.all_identifiers()
+    rows = {row.id: row for row in await clients.list_for(viewer)}
+    return _by_name(
+        Reached(cif, rows[client_id])
+        for cif, client_id in owners.items()
+        if client_id in rows
+        and _CIF.fullmatch(cif)
         and cif not in sight.grant.cifs
-        and may_confirm(viewer, sight, client, cif)
-    ]
+        and may_confirm(viewer, sight, rows[client_id], cif)
+    )
 
 
 def may_confirm(viewer: Viewer, sight: Sight, client: ClientRow, cif: str) -> bool:
@@ -119,8 +121,8 @@ def _sight(
     mine, firm = grant.requested_by == viewer.user_uid, viewer.firm_role is not None
 
     def own(numbers: Iterable[str]) -> tuple[Reached, ...]:
-        reached = [Reached(cif, rows[owners[cif]]) for cif in numbers if owners.get(cif) in rows]
-        return tuple(sorted(reached, key=lambda one: (one.client.name.casefold(), one.cif)))
+        reached = (Reached(cif, rows[owners[cif]]) for cif in numbers if owners.get(cif) in rows)
+        return tuple(_by_name(reached))
 
     served, offered = own(grant.cifs), own(grant.offered)
     strangers = tuple(cifs.mask_cnp(cif) for cif in grant.offered if cif not in owners)
@@ -135,6 +137,10 @@ def _sight(
         every - len(served) - len(offered) - len(strangers) if firm else 0,
         mine or viewer.firm_role is Role.ADMIN,
     )
+
+
+def _by_name(reached: Iterable[Reached]) -> list[Reached]:
+    return sorted(reached, key=lambda one: (one.client.name.casefold(), one.cif))
 
 
 def _exists(viewer: Viewer, sight: Sight) -> bool:

@@ -10,6 +10,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from litestar import Response
 
 from appliance.core.counts import grouped
+from appliance.core.sentence import Sentence
 from appliance.web import i18n, static_files
 from appliance.web.visit import Visit
 
@@ -49,6 +50,12 @@ def count(language: str, key: str, number: int, **values: object) -> str:
     """Return the plural form of `key` for `number`, which it names as people write it: 1.234."""
     text = i18n.translations(language).ngettext(key, key, number)
     return text % ({"num": grouped(number, language)} | values)
+
+
+def said(sentence: Sentence, language: str) -> str:
+    """Return the sentence as one that stands by itself."""
+    text = sentence.in_language(language)
+    return text[:1].upper() + text[1:]
 
 
 def html(visit: Visit, template: str, **context: Any) -> str:

@@ -52,7 +52,10 @@ def recall(request: Request[Any, Any, Any]) -> Way | None:
     body, _, seal = sealed.partition(".")
     if not hmac.compare_digest(seal.encode("utf-8", "replace"), _seal(portal, body).encode()):
         return None
-    return Way(**json.loads(base64.urlsafe_b64decode(body + "=" * (-len(body) % 4))))
+    try:
+        return Way(**json.loads(base64.urlsafe_b64decode(body + "=" * (-len(body) % 4))))
+    except TypeError:
+        return None  # of the version before an upgrade
 
 
 def just_authorised(request: Request[Any, Any, Any]) -> str:

@@ -294,3 +294,21 @@ async def test_who_is_accountant_at_one_client_and_owner_of_another_sees_both(
     assert sight.others == 1
     assert sight.manages
     assert sight.grant.uid == uid
+
+
+async def test_a_certificate_of_the_firm_begins_with_a_company_that_a_person_chooses(
+    site: Site, vault: Linked
+) -> None:
+    elena = await site.browser("elena")
+    place = await link(elena, "/spv/link")
+    page = (await elena.get(place)).text
+    assert f'<option value="{ALFA}">Alfa Construct SRL ({ALFA})</option>' in page
+    assert "Beta" not in page
+    uid = place.partition("?")[0]
+    await elena.post(f"{uid}/confirm", {"cif": ALFA})
+    assert '<option value="' not in (await elena.get(uid)).text
+    # On a certificate of somebody else an owner is given no such choice.
+    ana = await site.browser("ana")
+    await clients.add_identifier(site.world.alfa, STRANGER, NOW)
+    assert STRANGER not in (await ana.get(uid)).text
+    assert STRANGER in (await elena.get(uid)).text

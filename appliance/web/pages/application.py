@@ -21,7 +21,7 @@ from appliance.web.forms import read_form, see_other
 from appliance.web.pages.frame import frame_for
 from appliance.web.pages.linking import CALLBACK
 from appliance.web.portal import portal_of
-from appliance.web.render import page, translate
+from appliance.web.render import page, said, translate
 from appliance.web.visit import viewer_of, visit_of
 
 
@@ -78,7 +78,7 @@ async def _page(
         if application and application.redirect_uri != _callback(request)
         else "",
         secure=portal_of(request).place.secure,
-        problem=problem.in_language(visit.language) if problem else None,
+        problem=said(problem, visit.language) if problem else None,
         done={"text": text, "undo": None} if text else None,
     )
 

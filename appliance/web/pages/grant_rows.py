@@ -10,7 +10,7 @@ from appliance.store.clients import ClientRow
 from appliance.web import i18n
 from appliance.web.linked import Sight, may_confirm, seen_by
 from appliance.web.portal import Portal
-from appliance.web.render import translate
+from appliance.web.render import said, translate
 from appliance.web.vault import Grant, VaultAway
 from appliance.web.visit import Visit
 
@@ -22,7 +22,7 @@ async def link_of(
     try:
         status = await portal.vault.status()
     except VaultAway as error:
-        return {"away": error.sentence.in_language(visit.language)}
+        return {"away": said(error.sentence, visit.language)}
     sights = await seen_by(viewer, status.grants)
     serving = [sight for sight in sights if client.id in {one.client.id for one in sight.served}]
     offering = [
