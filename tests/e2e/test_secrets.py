@@ -372,9 +372,9 @@ def test_what_does_travel_is_found_where_the_secrets_are_looked_for(run: Run) ->
         found = [run.control.found_in(path) for path in paths if path.exists()]
         assert any("invoice number" in text for texts in found for text in texts), name
     assert any(run.control.found(content) for _, content in run.answers)
-    assert all(any(run.control.found(told) for what, told in run.told.items()
-                   if what.startswith(f"{name} ") and what.endswith("environ"))
-               for name in PROCESSES)  # fmt: skip
+    shown = {what.split()[0] for what, told in run.told.items() if run.control.found(told)}
+    # The vault shows how it was started to root alone, not to its own user.
+    assert shown >= {name for name in PROCESSES if name != "vault" or os.geteuid() == 0}
     for name in PROCESSES:
         assert "DEBUG" in run.demo.log(name), name
     assert len(run.tokens) >= 8
