@@ -27,7 +27,7 @@ def make_key(settings: Settings) -> None:
 
     if keys.in_credstore():
         return
-    keys.create(settings.vault_key_file)
+    keys.make_first(settings.vault_key_file, settings.vault_dir)
     _give(settings, [settings.vault_key_file.parent, settings.vault_key_file])
 
 
@@ -174,8 +174,8 @@ def _copied(last_group: str) -> bool:
     from appliance.vault import paper
 
     ask = Sentence(
-        "Copiaz-o sau tipărește-o acum: nu mai apare. Scrie ultimul grup (13–18) al cheii",
-        "Copy or print it now: it is not shown again. Type the last group of the key",
+        "Copiaz-o sau tipărește-o acum: nu mai apare. Scrie ultimul grup al cheii (al 18-lea)",
+        "Copy or print it now: it is not shown again. Type the last group of the key (the 18th)",
     ).in_language(command.terminal_language())
     wrong = Sentence(
         f"Nu este ultimul grup de pe foaie; uită-te la al {paper.GROUPS}-lea.",

@@ -109,6 +109,19 @@ def create(path: Path, key: bytes | None = None) -> bool:
     return _link(path, key or fresh())
 
 
+def make_first(key_file: Path, vault_dir: Path) -> bool:
+    """Make generation 1 of a new vault; True when it is new.
+
+    Where vault.db is there and no key, the key was lost: a new one would open
+    nothing and only be in the way, so `KeyRefused`.
+    """
+    if (vault_dir / "vault.db").exists() and not any(
+        map(os.path.lexists, files(key_file).values())
+    ):
+        raise _missing(key_file)
+    return create(key_file)
+
+
 def files(key_file: Path) -> dict[int, Path]:
     """Return the key files that are there by generation; the first, absent, when there is none."""
     numbered = re.compile(re.escape(key_file.name) + r"\.([2-9]|[1-9][0-9]{1,3})")
@@ -189,14 +202,7 @@ def _read(path: Path, *, credential: bool) -> bytes:
         # O_NONBLOCK: a FIFO in the key's place must not hang the start.
         descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK)
     except FileNotFoundError:
-        raise KeyRefused(
-            Sentence(
-                f"Cheia seifului lipsește ({path}). Creeaz-o cu „arhivar vault init” sau pune "
-                "înapoi fișierul din copia de siguranță.",
-                f"the vault's key is missing ({path}); make it with `arhivar vault init` "
-                "or put the file back from a backup",
-            )
-        ) from None
+        raise _missing(path) from None
     except OSError as error:
         raise _refused(path, f"nu poate fi citit ({error.strerror})", "cannot be read") from None
     try:
@@ -226,6 +232,17 @@ def _content(path: Path, key: bytes) -> bytes:
     if _looks_made_up(key):
         raise _refused(path, "nu conține o cheie aleatoare", "holds no random key")
     return key
+
+
+def _missing(path: Path) -> KeyRefused:
+    return KeyRefused(
+        Sentence(
+            f"Cheia seifului lipsește ({path}). La un seif nou rulează „arhivar vault init”; la "
+            "unul existent pune fișierul la loc sau rulează „arhivar vault recover”, cu foaia.",
+            f"the vault's key is missing ({path}); for a new vault run `arhivar vault init`, for "
+            "one that exists put the file back or run `arhivar vault recover` with the page",
+        )
+    )
 
 
 def _refused(path: Path, ro: str, en: str) -> KeyRefused:

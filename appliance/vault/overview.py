@@ -64,7 +64,7 @@ def look(settings: Settings, credentials: Credentials) -> Overview:
     try:
         found = recovery.load(directory)
         if found is not None:
-            found.check(home, held)
+            found.check(home, held, access.last_page(directory))
     except RecoveryRefused as error:
         problem = error.sentence
     journals = Journal(directory)

@@ -16,9 +16,10 @@
 
 Whoever writes into the file or beside it does not hold the KEKs, so he cannot
 make the next one be sealed to himself: the public half counts only when each
-key we hold has its entry and its mac is right. The same rule refuses an older
-file, whose paper was replaced, from the next `rotate` on. The file needs no
-secrecy; without the paper it opens nothing.
+key we hold has its entry and its mac is right, and when the vault's audit chain
+names its fingerprint as the last one made, so that the page that was replaced
+does not come back with an older file. The file needs no secrecy; without the
+paper it opens nothing.
 """
 
 from __future__ import annotations
@@ -96,10 +97,24 @@ class Recovery:
             for one in self.keys
         )
 
-    def check(self, installation: bytes, held: Mapping[int, bytes]) -> None:
-        """Return when every key we hold is sealed here; raises `RecoveryRefused`."""
+    def check(self, installation: bytes, held: Mapping[int, bytes], last_page: str) -> None:
+        """Return when every key we hold is sealed here, to the page that was made last.
+
+        `last_page` is its fingerprint as the audit chain has it. Raises `RecoveryRefused`.
+        """
         if self.installation != installation:
             raise another_installation()
+        if self.fingerprint != last_page:
+            raise RecoveryRefused(
+                Sentence(
+                    f"recovery.json este al foii {self.fingerprint}, dar ultima foaie făcută este "
+                    f"{last_page or '–'}; pune la loc fișierul potrivit sau fă o foaie nouă cu "
+                    "„arhivar vault init --replace”.",
+                    f"recovery.json belongs to the page {self.fingerprint}, but the last one made "
+                    f"is {last_page or '–'}; put the right file back or make a new page with "
+                    "`arhivar vault init --replace`",
+                )
+            )
         if all(self.vouched_for(generation, key) for generation, key in held.items()):
             return
         raise RecoveryRefused(

@@ -122,6 +122,18 @@ def test_the_page_is_shown_once_and_the_second_run_says_there_is_one(short: Path
         assert trace not in written
 
 
+def test_a_lost_key_is_not_replaced_by_one_that_opens_nothing(short: Path) -> None:
+    make_page(short)
+    add_record(short)
+    (short / "vault" / "kek").unlink()
+    who = ("--firm", "Contabilitate SRL", "--email", "ana@example.ro", "--name", "Ana Pop")
+    for command in (("vault", "init"), ("init", *who)):
+        done = arhivar(short, *command)
+        assert done.returncode == 2
+        assert "arhivar vault recover" in done.stderr
+    assert not (short / "vault" / "kek").exists()
+
+
 def test_the_last_group_proves_that_the_page_was_copied(short: Path) -> None:
     process = start(short, "vault", "init", extra={"LC_ALL": "C.UTF-8"})
     assert process.stdin is not None
@@ -251,15 +263,16 @@ def test_recovery_json_older_than_the_database_is_told(short: Path) -> None:
     assert key_id(kek(short / "old", "kek.2")).hex() in done.stderr
 
 
-@pytest.mark.parametrize("change", ["public", "mac", "older"])
+@pytest.mark.parametrize("change", ["public", "mac", "replaced", "replaced and rotated"])
 def test_the_next_generation_is_never_sealed_to_a_stranger(short: Path, change: str) -> None:
     make_page(short)
     file = short / "vault" / recovery.NAME
     older = file.read_bytes()
-    if change == "older":
+    if change.startswith("replaced"):
         make_page(short, "--replace")
-        assert arhivar(short, "vault", "rotate").returncode == 0
-        assert arhivar(short, "vault", "rewrap").returncode == 0
+        if change.endswith("rotated"):
+            assert arhivar(short, "vault", "rotate").returncode == 0
+            assert arhivar(short, "vault", "rewrap").returncode == 0
         file.write_bytes(older)
     else:
         value = json.loads(older)
@@ -274,7 +287,8 @@ def test_the_next_generation_is_never_sealed_to_a_stranger(short: Path, change: 
     for command in ("rotate", "init"):
         done = arhivar(short, "vault", command)
         assert done.returncode == 2, done.stdout
-        assert "not the one that this vault wrote" in done.stderr
+        said = {"public": "the last one made", "mac": "not the one that this vault wrote"}
+        assert said.get(change, "the last one made") in done.stderr
     assert file.read_bytes() == before
     assert arhivar(short, "vault", "status").returncode == 1
 

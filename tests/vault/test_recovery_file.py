@@ -84,7 +84,7 @@ def test_what_is_saved_is_loaded_whole_and_for_its_owner_alone(tmp_path: Path) -
     loaded = recovery.load(tmp_path)
     assert loaded is not None
     assert loaded.open(PAPER) == KEKS
-    loaded.check(HERE, KEKS)
+    loaded.check(HERE, KEKS, loaded.fingerprint)
 
 
 def test_neither_file_nor_page_holds_a_key_in_clear(tmp_path: Path) -> None:
@@ -139,17 +139,24 @@ def test_a_public_half_that_was_exchanged_is_refused_before_anything_is_sealed_t
         made(at=ELSEWHERE),
     ):
         with pytest.raises(RecoveryRefused):
-            forged.check(HERE, KEKS)
+            forged.check(HERE, KEKS, real.fingerprint)
+        with pytest.raises(RecoveryRefused):
+            forged.check(HERE, KEKS, forged.fingerprint)
 
 
 def test_an_older_file_does_not_take_the_key_after_the_next() -> None:
     # The page was stolen, a new one was made, the key was rotated; somebody puts the old file back.
     with pytest.raises(RecoveryRefused):
-        made({1: KEKS[1]}).check(HERE, KEKS)
+        made({1: KEKS[1]}).check(HERE, KEKS, made().fingerprint)
+
+
+def test_the_page_that_was_replaced_does_not_come_back_with_its_file() -> None:
+    with pytest.raises(RecoveryRefused, match="the last one made"):
+        made().check(HERE, KEKS, made(paper=OTHER_PAPER).fingerprint)
 
 
 def test_a_generation_that_was_removed_stays_sealed_and_asks_for_nothing() -> None:
-    made().check(HERE, {2: KEKS[2]})
+    made().check(HERE, {2: KEKS[2]}, made().fingerprint)
 
 
 def spoil(value: dict[str, Any], *path: str, by: object) -> bytes:
