@@ -44,7 +44,7 @@ def test_of_many_clients_fifty_are_named_and_the_others_counted(clients: int, wo
     assert "și încă" not in mail(clients=50)
 
 
-@pytest.mark.parametrize(("cause", "language"), product(Cause, ("ro", "en")))
+@pytest.mark.parametrize(("cause", "language"), list(product(Cause, ("ro", "en"))))
 def test_every_mail_names_holder_day_client_and_page(cause: Cause, language: str) -> None:
     text = mail(cause, language)
 
