@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import ast
 import re
+from contextlib import closing
+from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
 
@@ -11,6 +13,9 @@ import click
 import pytest
 
 from appliance.cli import cli
+from appliance.vault import keys
+from appliance.vault.database import Database
+from appliance.vault.envelope import Keyring
 from tests.conftest import ROOT
 
 PAGES = sorted((ROOT / "docs").glob("*.md"))
@@ -76,3 +81,14 @@ def test_the_architecture_says_what_each_module_of_the_vault_is_for() -> None:
     modules = {path.name for path in (ROOT / "appliance" / "vault").glob("*.py")}
     named = set(re.findall(r"`(\w+\.py)`", page))
     assert modules - named == {"__init__.py", "errors.py"}
+
+
+def test_the_questions_to_the_vaults_chain_can_be_asked(tmp_path: Path) -> None:
+    questions = re.findall(
+        r"SELECT [^`\"]+ FROM audit[^`\"]*", SECURITY.read_text(encoding="utf-8")
+    )
+    assert len(questions) == 2
+    at = datetime(2026, 11, 24, tzinfo=UTC)
+    with closing(Database(tmp_path / "vault", Keyring({1: keys.fresh()}), at=at)) as vault:
+        for question in questions:
+            assert vault.durable.execute(question).fetchall(), question
