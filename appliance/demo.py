@@ -127,7 +127,8 @@ def run_demo(
         children.start("vault", ["vault"])
         _wait_for_socket(children, "vault", settings.enrol_socket)
         if not children.stopping:
-            _enrol(settings, json.loads((data / "simulator.json").read_text(encoding="utf-8")))
+            spv = json.loads((data / "simulator.json").read_text(encoding="utf-8"))
+            _enrol(settings, spv, by=asyncio.run(_holder(settings)))
         for name in ("sync", "web", "dav"):
             children.start(name, [name])
         _wait_for_port(children, "web", portal_port)
@@ -272,6 +273,13 @@ async def _has_firm(settings: Settings) -> bool:
         return await clients.firm() is not None
 
 
+async def _holder(settings: Settings) -> str:
+    """Return the uid of the person whose certificate it is; they may be gone by now."""
+    async with open_store(settings):
+        account = await accounts.by_email(PEOPLE[0].email)
+    return account.uid if account else "demo"
+
+
 def _readable_password() -> str:
     words = ("brad", "codru", "deal", "fagure", "izvor", "munte", "plop", "zmeur")
     return "-".join(
@@ -283,7 +291,9 @@ def _readable_password() -> str:
 _CIFS = tuple(client.company.cif for client in CLIENTS)
 
 
-def _enrol(settings: Settings, spv: Mapping[str, Any], cifs: Iterable[str] = _CIFS) -> None:
+def _enrol(
+    settings: Settings, spv: Mapping[str, Any], cifs: Iterable[str] = _CIFS, *, by: str = "demo"
+) -> None:
     """Authorise once as the certificate's holder would, and confirm the CIFs.
 
     Does nothing when the vault holds a working grant from an earlier run.
@@ -306,7 +316,7 @@ def _enrol(settings: Settings, spv: Mapping[str, Any], cifs: Iterable[str] = _CI
         started = (
             vault.post(
                 "/authorisations",
-                json={"session": session, "requested_by": "demo", "holder": PEOPLE[0].name},
+                json={"session": session, "requested_by": by, "holder": PEOPLE[0].name},
             )
             .raise_for_status()
             .json()
@@ -323,7 +333,7 @@ def _enrol(settings: Settings, spv: Mapping[str, Any], cifs: Iterable[str] = _CI
         )
         for cif in sorted(wanted):
             vault.put(
-                f"/cifs/{cif}", json={"grant": done["grant"], "confirmed_by": "demo"}
+                f"/cifs/{cif}", json={"grant": done["grant"], "confirmed_by": by}
             ).raise_for_status()
 
 
