@@ -94,7 +94,7 @@ class Authorising:
                     _hash(session),
                     grant,
                     requested_by,
-                    holder,
+                    _one_line(holder),
                     about,
                     to_text(at + STATE_LIFE),
                 ),
@@ -208,6 +208,11 @@ class Authorising:
                 "start linking SPV again",
             )
         )
+
+
+def _one_line(name: str) -> str:
+    """Return a name as it may stand in a line of a page, a mail or a log."""
+    return " ".join("".join(c if c.isprintable() else " " for c in name).split())
 
 
 def _hash(text: str) -> bytes:
