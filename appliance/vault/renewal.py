@@ -42,6 +42,7 @@ BETWEEN_LOOKS = timedelta(hours=1)
 A_LOOK = 50
 _CLOCK = timedelta(hours=1)  # so far a clock may be set back; what lies further ahead is wrong
 _random = random.SystemRandom()
+_sleep = asyncio.sleep  # where a test moves the time
 
 
 @dataclass(frozen=True)
@@ -90,7 +91,7 @@ class Renewal:
                 log.error("%s while renewing\n%s", type(error).__name__, places(error))
             wait = (until - self._now()).total_seconds()
             # Not at the same second as every other installation.
-            await asyncio.sleep(max(1.0, wait) + _random.uniform(0, 30))
+            await _sleep(max(1.0, wait) + _random.uniform(0, 30))
 
     async def look(self) -> datetime:
         """Renew what is due and may be renewed now; return when to look again.
@@ -111,7 +112,7 @@ class Renewal:
             except (NeedsAuthorisation, SealBroken, NotFound):
                 continue
         at = self._now()
-        usual = at + BETWEEN_LOOKS * _random.uniform(0.75, 1)
+        usual = at + BETWEEN_LOOKS * _random.uniform(0.75, 0.99)
         # What is put off once more waits for the hour, or an outage would be asked every minute.
         second_tries = [
             from_text(row["refused_at"]) + SECOND_TRY

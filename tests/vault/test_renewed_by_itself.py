@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 import pytest
 
@@ -256,6 +256,34 @@ async def test_a_second_try_that_a_clock_a_year_ahead_put_off_comes_at_once(
     world.now = START
     await world.renewal.look()
     assert (len(anaf.refreshes), world.state()) == (2, "active")
+
+
+async def test_the_loop_alone_carries_grants_through_half_a_year_and_past_a_fault(
+    world: World, anaf: Anaf, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await authorise(world, anaf, 3)
+    faults = iter([ZeroDivisionError(), OSError()])
+    look = world.renewal.look
+    waits: list[float] = []
+
+    async def sometimes() -> datetime:
+        for fault in faults:
+            raise fault
+        return await look()
+
+    async def moved(seconds: float) -> None:
+        waits.append(seconds)
+        world.now += timedelta(seconds=seconds)
+        if world.now > START + timedelta(days=183):
+            raise asyncio.CancelledError
+
+    monkeypatch.setattr(world.renewal, "look", sometimes)
+    monkeypatch.setattr(renewal, "_sleep", moved)
+    with pytest.raises(asyncio.CancelledError):
+        await world.renewal.keep_renewed()
+    assert len(anaf.refreshes) == 3 * 3
+    assert max(waits) <= HOUR.total_seconds()
+    assert len(set(waits)) > len(waits) / 2, "never at the same second"
 
 
 async def test_the_running_vault_renews_what_was_due_when_it_started(
