@@ -18,7 +18,7 @@ import httpx
 from appliance.config import Settings
 from appliance.core.errors import ArhivarError, Busy, NotFound
 from appliance.core.sentence import Sentence
-from appliance.vault import keys
+from appliance.vault import keys, recovery
 from appliance.vault.database import Database
 from appliance.vault.envelope import Keyring, key_id
 
@@ -51,8 +51,29 @@ def alone(directory: Path) -> Iterator[None]:
                 )
             ) from None
         yield
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        raise Busy(
+            Sentence(
+                f"Discul nu a primit cheile ({error.strerror}); verifică spațiul liber, apoi "
+                "rulează din nou comanda, care continuă de unde a rămas.",
+                f"the disk did not take the keys ({error.strerror}); check the free space, then "
+                "run the command again, it goes on from there",
+            )
+        ) from error
     finally:
         os.close(descriptor)
+
+
+def tidy(settings: Settings) -> None:
+    """Remove what a command that was killed had not given its name yet; needs `alone()`."""
+    for directory, pattern in (
+        (settings.vault_key_file.parent, f"{keys.UNFINISHED}*"),
+        (settings.vault_dir, f"{recovery.UNFINISHED}*"),
+    ):
+        for path in directory.glob(pattern):
+            path.unlink(missing_ok=True)
 
 
 def ask(settings: Settings, method: str, path: str) -> dict[str, Any] | None:

@@ -54,6 +54,7 @@ def init(
     key that is there stays, unless `replace`.
     """
     say = speaker(language)
+    access.tidy(settings)
     if not credentials and not any(
         map(os.path.lexists, keys.files(settings.vault_key_file).values())
     ):
@@ -120,6 +121,7 @@ def rotate(settings: Settings, credentials: Credentials, language: str, key: byt
     call replaces it. Refused while the generation before is not in use alone.
     """
     say = speaker(language)
+    access.tidy(settings)
     held = access.held_keys(settings, credentials)
     number = max(held) + 1
     database = access.open_beside(settings, held)
@@ -243,6 +245,7 @@ def recover(settings: Settings, language: str, read_key: Callable[[], bytes]) ->
     """
     say = speaker(language)
     directory = settings.vault_dir
+    access.tidy(settings)
     with only_one(directory):
         home = access.installation(directory)
         if not (directory / "shred.db").exists():

@@ -29,6 +29,7 @@ from appliance.vault.envelope import Keyring
 from appliance.vault.errors import KeyRefused
 
 CREDSTORE = Path("/etc/credstore.encrypted")
+UNFINISHED = ".kek-"
 
 _LENGTH = 32
 _CREDENTIAL = re.compile(r"vault-kek\.([1-9][0-9]{0,3})")
@@ -146,7 +147,7 @@ def fresh() -> bytes:
 
 
 def _link(path: Path, content: bytes) -> bool:
-    descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=".kek-")  # mode 0600
+    descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=UNFINISHED)  # mode 0600
     temporary = Path(name)
     try:
         with os.fdopen(descriptor, "wb") as file:

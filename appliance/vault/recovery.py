@@ -57,6 +57,7 @@ from appliance.vault.envelope import key_id
 from appliance.vault.errors import RecoveryRefused
 
 NAME = "recovery.json"
+UNFINISHED = ".recovery-"
 
 _SUITE = Suite(KEM.MLKEM768_X25519, KDF.HKDF_SHA256, AEAD.AES_256_GCM)
 _CONTEXT = b"vault/v1/recovery"
@@ -243,7 +244,7 @@ def save(directory: Path, recovery: Recovery) -> None:
             for one in recovery.keys
         ],
     }
-    descriptor, name = tempfile.mkstemp(dir=directory, prefix=".recovery-")  # mode 0600
+    descriptor, name = tempfile.mkstemp(dir=directory, prefix=UNFINISHED)  # mode 0600
     temporary = Path(name)
     try:
         with os.fdopen(descriptor, "w") as file:
