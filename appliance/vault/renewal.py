@@ -84,7 +84,7 @@ class Renewal:
     async def keep_renewed(self) -> None:
         """Look for ever; a look that fails is logged, and the next one comes."""
         while True:
-            until = self._now() + BETWEEN_LOOKS
+            until = self._now() + BETWEEN_LOOKS * 0.9
             try:
                 until = await self.look()
             except Exception as error:  # the edge: its text might hold what nobody may read
