@@ -57,6 +57,8 @@ async def grant_row(sight: Sight, visit: Visit) -> dict[str, Any]:
         "more": "" if state == "active" else translate(language, f"grants.state.{state}.more"),
         "style": style,
         "icon": icon,
+        # Enough to tell two certificates of one holder apart; whole on its own page.
+        "serial_end": grant.serial[-8:],
         "served": sight.served,
         "others": sight.others,
         "offered": len(sight.offered),
