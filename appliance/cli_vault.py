@@ -56,7 +56,11 @@ def verify_chain(settings: Settings) -> int:
 @click.option("--yes", is_flag=True, help="Take it for copied; for scripts.")
 @click.option("--replace", is_flag=True, help="Make a new page, because the old one is lost.")
 def init(yes: bool, replace: bool) -> int:
-    """Make the vault's key, and the recovery key on a page for the safe."""
+    """Make the key, and its page for the safe.
+
+    A key and a page that are there stay. The page is shown once; with it and a
+    backup, `arhivar vault recover` brings everything back on a new machine.
+    """
     from appliance.vault import access, commands
 
     settings = command.load_settings()
@@ -76,7 +80,10 @@ def init(yes: bool, replace: bool) -> int:
 
 @click.command("status")
 def status() -> int:
-    """Show the keys, their safety copy and the grants; exit 1 when something needs a person."""
+    """Show keys, safety copy and grants.
+
+    Exit 1 when something asks for a person: no page, a page or a log that does not fit.
+    """
     from appliance.vault import overview
 
     settings = command.load_settings()
@@ -86,7 +93,10 @@ def status() -> int:
 
 @click.command("rotate")
 def rotate() -> int:
-    """Add a new generation of the key; then restart the vault and rewrap."""
+    """Add a new generation of the key.
+
+    Then restart the service arhivar-vault and run `arhivar vault rewrap`.
+    """
     from appliance.vault import access, commands, keys
 
     settings = command.load_settings()
@@ -109,7 +119,10 @@ def rotate() -> int:
 
 @click.command("rewrap")
 def rewrap() -> int:
-    """Put every record under the newest key; broken off, it goes on where it was."""
+    """Put every record under the newest key.
+
+    The vault may run or not. Broken off, the same command goes on where it was.
+    """
     from appliance.vault import access, commands
 
     settings = command.load_settings()
@@ -120,7 +133,12 @@ def rewrap() -> int:
 
 @click.command("recover")
 def recover() -> int:
-    """Make the key files again, from a restored backup and the page in the safe."""
+    """Bring the keys back, from backup and page.
+
+    The backup's vault.db, shred.db and recovery.json lie in the vault's directory,
+    and the vault is stopped. Asks for the 18 groups of the page, or reads them
+    from standard input.
+    """
     from appliance.vault import access, commands, keys
 
     settings = command.load_settings()

@@ -40,6 +40,8 @@ def arhivar(
         ("render", "--help"), ("fetch", "--help"), ("check", "--help"), ("audit", "--help"),
         ("reindex", "--help"), ("export", "--help"), ("init", "--help"), ("serve", "--help"),
         ("rerender", "--help"), ("certificate", "--help"), ("certificate", "add", "--help"),
+        ("vault", "--help"), *(("vault", name, "--help") for name in
+                               ("init", "status", "rotate", "rewrap", "recover")),
     ],
 )  # fmt: skip
 def test_help_says_what_a_command_is_for(arguments: tuple[str, ...]) -> None:

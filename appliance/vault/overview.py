@@ -18,7 +18,7 @@ from appliance.config import Settings
 from appliance.core import chain, counts
 from appliance.core.sentence import Sentence
 from appliance.core.times import BUCHAREST, from_text
-from appliance.vault import access, recovery
+from appliance.vault import access, keys, recovery
 from appliance.vault.application import Registration
 from appliance.vault.commands import Credentials, Say, speaker
 from appliance.vault.envelope import Keyring, key_id, key_id_of
@@ -27,6 +27,8 @@ from appliance.vault.grants import Grants
 from appliance.vault.journal import Journal
 from appliance.vault.recovery import Recovery
 from appliance.vault.tokens import Tokens
+
+A_YEAR = 365
 
 _STATES = {
     "active": ("active", "active"),
@@ -120,7 +122,7 @@ def status(settings: Settings, credentials: Credentials, language: str) -> int:
     console.print()
     _print_grants(console, seen, say, language)
     problems = _problems(seen, say)
-    for hint in _hints(seen, say):
+    for hint in _hints(seen, say, places(settings, credentials, removable(seen))):
         console.print(hint, soft_wrap=True)
     for problem in problems:
         console.print(problem, style="bold red", soft_wrap=True)
@@ -140,6 +142,13 @@ def removable(seen: Overview) -> list[int]:
         and not records.get(key_id(key).hex())
         and key_id(key) not in seen.journals
     ]
+
+
+def places(settings: Settings, credentials: Credentials, numbers: list[int]) -> list[Path]:
+    """Return where the keys of these generations lie."""
+    if credentials:
+        return [keys.CREDSTORE / f"vault-kek.{number}" for number in numbers]
+    return [keys.file_of(settings.vault_key_file, number) for number in numbers]
 
 
 def _keys_table(seen: Overview, say: Say, language: str) -> Table:
@@ -217,13 +226,22 @@ def _print_grants(console: Console, seen: Overview, say: Say, language: str) -> 
     console.print(table)
 
 
-def _hints(seen: Overview, say: Say) -> list[str]:
+def _hints(seen: Overview, say: Say, removable_places: list[Path]) -> list[str]:
     hints = []
-    if removable(seen):
+    if removable_places:
+        names = ", ".join(map(str, removable_places))
         hints.append(
             say(
-                "* numai după ce nu mai există nicio copie de siguranță dinainte de mutare",
-                "* only when no backup from before the move exists any more",
+                f"* {names}: numai după ce nu mai există nicio copie de siguranță care o cere",
+                f"* {names}: only when no backup that needs it exists any more",
+            )
+        )
+    newest = next((one for one in seen.status["keys"] if one["newest"]), None)
+    if newest is not None and _days(newest["created_at"]) > A_YEAR:
+        hints.append(
+            say(
+                "Cheia are peste un an; schimb-o cu „arhivar vault rotate”.",
+                "The key is more than a year old; change it with `arhivar vault rotate`.",
             )
         )
     if seen.recovery is not None and seen.recovery_problem is None:
@@ -257,8 +275,12 @@ def _date(text: str, language: str) -> str:
     return day.strftime("%d.%m.%Y" if language == "ro" else "%Y-%m-%d")
 
 
+def _days(text: str) -> int:
+    return max(0, (datetime.now(UTC) - from_text(text)).days)
+
+
 def _age(text: str, language: str) -> str:
-    days = max(0, (datetime.now(UTC) - from_text(text)).days)
+    days = _days(text)
     if language == "ro":
         return counts.romanian(days, "o zi", "zile")
     return counts.english(days, "day")

@@ -96,6 +96,21 @@ async def test_a_new_generation_is_followed_to_the_end(vault: VaultProcess) -> N
     assert new[-3:] == ["2", "yes", "seals"]
 
 
+def test_what_may_be_removed_is_named_and_an_old_key_asks_for_a_rotation(short: Path) -> None:
+    make_page(short)
+    shown = arhivar(short, "vault", "status").stdout
+    assert "*" not in shown
+    assert "a year" not in shown
+    arhivar(short, "vault", "rotate")
+    arhivar(short, "vault", "rewrap")
+    with closing(sqlite3.connect(short / "vault" / "vault.db")) as connection:
+        connection.execute("UPDATE kek SET created_at = replace(created_at, '202', '201')")
+        connection.commit()
+    shown = arhivar(short, "vault", "status").stdout
+    assert f"* {short / 'vault' / 'kek'}: only when" in shown
+    assert "arhivar vault rotate" in shown
+
+
 async def test_a_key_that_an_unfinished_renewal_needs_is_not_to_be_removed(
     vault: VaultProcess,
 ) -> None:
