@@ -479,5 +479,5 @@ def audit_verify() -> int:
     for found in breaks:
         click.echo(found.sentence.in_language(terminal_language()))
     if not breaks:
-        click.echo("the chain is whole")
+        click.echo("the chain of arhivar.db is whole")
     return max(vaults, int(bool(breaks)))

@@ -130,7 +130,7 @@ def test_an_empty_appliance_is_in_order(tmp_path: Path) -> None:
 
     assert arhivar("migrate", data=data).stdout == ""
     assert arhivar("check", "--deep", data=data).returncode == 0
-    assert arhivar("audit", "verify", data=data).stdout == "the chain is whole\n"
+    assert arhivar("audit", "verify", data=data).stdout == "the chain of arhivar.db is whole\n"
     assert arhivar("export", str(tmp_path / "out"), data=data).returncode == 0
     assert arhivar("reindex", data=data).returncode == 0
 

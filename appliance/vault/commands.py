@@ -175,6 +175,15 @@ def tell_rotated(language: str, number: int, place: Path) -> None:
             f"generation {number} of the key was added: {place}",
         )
     )
+    if place.parent == keys.CREDSTORE:
+        click.echo(
+            say(
+                f"Adaugă în serviciul arhivar-vault linia LoadCredentialEncrypted={place.name} "
+                "(systemctl edit arhivar-vault), dacă nu este.",
+                f"Add the line LoadCredentialEncrypted={place.name} to the service arhivar-vault "
+                "(systemctl edit arhivar-vault) unless it is there.",
+            )
+        )
     click.echo(say(*_NEXT))
 
 

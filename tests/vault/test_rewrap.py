@@ -337,6 +337,7 @@ async def test_where_systemd_keeps_the_keys_a_rotation_adds_one_there(
     done = await asyncio.to_thread(arhivar, "rotate")
     assert done.returncode == 0, done.stderr
     assert os.fspath(credstore / "vault-kek.2") in done.stdout
+    assert "LoadCredentialEncrypted=vault-kek.2" in done.stdout
     new = keys.decrypt_credstore(credstore)[2]
     found = recovery.load(short / "vault")
     assert found is not None

@@ -135,7 +135,10 @@ async def test_a_broken_chain_is_named_by_status_and_by_audit_verify(vault: Vaul
     await vault.end()
     assert arhivar(vault.directory, "migrate").returncode == 0
     done = arhivar(vault.directory, "audit", "verify")
-    assert (done.returncode, done.stdout) == (0, "the vault's chain is whole\nthe chain is whole\n")
+    assert (done.returncode, done.stdout) == (
+        0,
+        "the vault's chain is whole\nthe chain of arhivar.db is whole\n",
+    )
     with closing(sqlite3.connect(vault.directory / "vault" / "vault.db")) as connection:
         connection.execute("DROP TRIGGER audit_no_update")
         connection.execute("UPDATE audit SET body = CAST(replace(body, 'ana', 'eve') AS BLOB)")
