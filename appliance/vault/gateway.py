@@ -22,6 +22,7 @@ rejects, renewed or not, gives way to the next one of the CIF in the same call.
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import re
 from collections.abc import AsyncGenerator, Callable
@@ -58,6 +59,7 @@ _PASSED_ON = (
 _VALUE = re.compile(r"[A-Za-z0-9]{1,20}")
 _CIF = re.compile(r"[0-9]{2,13}")
 _TIMEOUT = httpx.Timeout(60, connect=10, pool=60)
+_TEST_SECONDS = 25  # a person waits, and the portal for 30
 # ANAF's 429 is not known to say how long; doubled each time that it says it again.
 _PAUSE_SECONDS = 15
 
@@ -163,16 +165,26 @@ class Gateway:
         """Make ANAF's own test call with the grant's token and return its status.
 
         A token that gets 401 is renewed first, as for any other call. Raises
-        what `Renewal.access()` raises, `TooManyCalls` or `Unreachable`.
+        what `Renewal.access()` raises, `TooManyCalls`, or `Unreachable` when ANAF
+        is silent for 25 s or sends under 200 a page or an error in JSON.
         """
         at = self._now()
-        access = await self._renewal.access(grant, at=at)
-        self._limits.take(None, at=at)
         url = f"{self._api}/TestOauth/jaxrs/hello?name=Arhivar"
-        response = await self._send(url, access, None, at)
-        if response.status_code == 401:
-            response, _ = await self._once_more(grant, access, response, url, at)
-        await response.aclose()
+        try:
+            async with asyncio.timeout(_TEST_SECONDS):
+                access = await self._renewal.access(grant, at=at)
+                self._limits.take(None, at=at)
+                response = await self._send(url, access, None, at)
+                if response.status_code == 401:
+                    response, _ = await self._once_more(grant, access, response, url, at)
+                try:
+                    greeting = await anext(response.aiter_raw(), b"")
+                finally:
+                    await response.aclose()
+        except (TimeoutError, NoAnswer, httpx.HTTPError, httpx.StreamError):
+            raise NoAnswer(_SILENT) from None
+        if response.status_code == 200 and greeting.lstrip()[:1] in (b"", b"<", b"{"):
+            raise NoAnswer(_NO_GREETING)
         return response.status_code
 
     def _seen(self, request: Request, at: datetime) -> Answer:
@@ -445,6 +457,16 @@ _BAD_QUERY = Sentence(
 _REDIRECTED = Sentence(
     "ANAF a trimis la altă pagină în loc de răspuns; încercăm din nou mai târziu.",
     "ANAF sent to another page instead of an answer; we try again later",
+)
+_SILENT = Sentence(
+    "ANAF nu răspunde acum; încearcă din nou peste câteva minute.",
+    "ANAF does not answer now; try again in a few minutes",
+)
+_NO_GREETING = Sentence(
+    "ANAF a trimis altceva decât răspunsul de test, de obicei fiindcă lucrează la sistem; încearcă "
+    "din nou mai târziu.",
+    "ANAF sent something else than the answer to the test, mostly because its system is being "
+    "worked on; try again later",
 )
 _UNMAPPED = Sentence(
     "CIF-ul nu este legat de nicio autorizare SPV; titularul certificatului digital confirmă al "

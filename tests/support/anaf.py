@@ -42,6 +42,7 @@ class Anaf:
     spent: set[str] = field(default_factory=set)  # refresh tokens that get invalid_grant
     api_status: int = 200
     api_body: bytes = b'{"mesaje":[],"titlu":"Lista Mesaje"}'
+    greeting: bytes = b"Hello, Arhivar!"
     api_headers: list[tuple[bytes, bytes]] = field(default_factory=list)
     echo_token: bool = False
     break_after: int | None = None  # bytes of the body, then the connection is cut
@@ -105,7 +106,9 @@ class Anaf:
         if token in self.refused or token not in self.issued:
             await _answer(send, 401, [b'{"status":401}'], [(b"www-authenticate", b"Bearer")])
             return
-        body = b"hello " + token.encode() if self.echo_token else self.api_body
+        body = self.greeting if scope["path"].endswith("/hello") else self.api_body
+        if self.echo_token:
+            body = b"hello " + token.encode()
         extra = [
             (b"content-type", b"application/json"),
             (b"set-cookie", b"MRHSession=canary-cookie; path=/"),

@@ -6,6 +6,8 @@ import os
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
+import pytest
+
 from tests.support.anaf import CLIENT_ID, CLIENT_SECRET, Anaf
 from tests.support.vault import CALLBACK, VaultProcess
 
@@ -71,6 +73,19 @@ async def test_the_way_from_nothing_to_a_mapped_cif(vault: VaultProcess, anaf: A
     assert "Renunțare Oauth" in revoked.json()["sentence"]["ro"]
     assert (await vault.grant())["state"] == "revoked"
     assert (await vault.enrol.post(f"/grants/{grant}/test")).status_code == 404
+
+
+@pytest.mark.parametrize(
+    "greeting", [b"<html>Request Rejected</html>", b'\n{"status":401}', b" ", b""]
+)
+async def test_a_page_or_an_error_under_200_is_no_connection_that_works(
+    vault: VaultProcess, anaf: Anaf, greeting: bytes
+) -> None:
+    grant = await vault.enrolled("12345674")
+    anaf.greeting = greeting
+    tested = (await vault.enrol.post(f"/grants/{grant}/test")).json()
+    assert tested["ok"] is False
+    assert "altceva decât răspunsul de test" in tested["sentence"]["ro"]
 
 
 REFUSED: list[tuple[str, str, Any, int]] = [
