@@ -181,4 +181,4 @@ def _first(text: str) -> str:
 def _of(holder: str) -> Sentence:
     if not holder:
         return Sentence("o autorizare SPV", "an SPV authorisation")
-    return Sentence(f"autorizarea SPV a lui {holder}", f"the SPV authorisation of {holder}")
+    return Sentence(f"autorizarea SPV pe numele {holder}", f"the SPV authorisation of {holder}")

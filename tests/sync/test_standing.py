@@ -115,7 +115,7 @@ async def test_the_warning_names_the_day_the_clients_and_the_page(desk: Desk) ->
     await look(desk)
 
     (mail,) = await written()
-    assert mail.subject == "Autorizarea SPV a lui Ana Pop expiră pe 08.12.2026"
+    assert mail.subject == "Autorizarea SPV pe numele Ana Pop expiră pe 08.12.2026"
     assert "Alfa Construct SRL" in mail.text
     assert "Beta" not in mail.text  # Ana has nothing to do with it
     assert f"https://a.example/spv/grants/{G}" in mail.text.splitlines()
@@ -153,7 +153,7 @@ async def test_when_the_last_day_is_over_the_mail_does_not_say_that_it_was_refus
     await look(desk)
 
     (mail,) = await written()
-    assert mail.subject == "Autorizarea SPV a lui Ana Pop trebuie dată din nou"
+    assert mail.subject == "Autorizarea SPV pe numele Ana Pop trebuie dată din nou"
     assert "a expirat pe 23.11.2026." in mail.text
     assert "refuzat" not in mail.text
 

@@ -49,7 +49,7 @@ async def page(site: Site, name: str, part: str = "spv", *, beta: bool = False) 
 
 
 LINK = f'href="/spv/grants/{G}"'
-ENDS = "Autorizarea SPV a lui Ana Pop expiră pe 08.12.2026 (în 14 zile)."
+ENDS = "Autorizarea SPV pe numele Ana Pop expiră pe 08.12.2026 (în 14 zile)."
 
 
 @pytest.mark.parametrize(
@@ -102,7 +102,7 @@ async def test_that_nothing_is_fetched_any_more_is_told_to_everybody_there(
 
     text = await page(site, name, path)
 
-    assert text.count("ANAF nu mai acceptă autorizarea SPV a lui Ana Pop.") == 1
+    assert text.count("ANAF nu mai acceptă autorizarea SPV pe numele Ana Pop.") == 1
     assert "Pentru Alfa Construct SRL nu se mai aduce nimic până când" in text
     assert (LINK in text) == (link == LINK)
     assert link is None or link in text
@@ -120,7 +120,7 @@ async def test_past_its_last_day_it_has_expired_and_nobody_refused_it(site: Site
 
     text = await page(site, "ana")
 
-    assert "Autorizarea SPV a lui Ana Pop a expirat pe 23.11.2026. Pentru Alfa Construct" in text
+    assert "Autorizarea SPV pe numele Ana Pop a expirat pe 23.11.2026. Pentru Alfa Construct" in text
     assert "nu mai acceptă" not in text
 
 
