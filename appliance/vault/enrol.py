@@ -160,10 +160,11 @@ class Enrol:
             return _tested(
                 False,
                 Sentence(
-                    "ANAF nu acceptă tokenul pentru această aplicație; verifică dacă serviciul "
-                    "E-Factura este bifat în portalul ANAF, apoi autorizează din nou SPV.",
-                    "ANAF does not accept the token for this application; check that the service "
-                    "E-Factura is ticked in ANAF's portal, then authorise SPV again",
+                    "ANAF nu acceptă autorizarea pentru aplicația firmei; administratorul verifică "
+                    "în portalul ANAF dacă este bifat E-Factura, apoi SPV se autorizează din nou.",
+                    "ANAF does not accept the authorisation for the firm's application; the "
+                    "administrator checks in ANAF's portal that E-Factura is ticked, then SPV is "
+                    "authorised again",
                 ),
             )
         return _tested(

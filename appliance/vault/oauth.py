@@ -200,10 +200,12 @@ _AGAIN = Sentence(
     "ANAF cannot give authorisations just now; try again in a few minutes",
 )
 _CHECK_APPLICATION = Sentence(
-    "ANAF nu a acceptat cererea așa cum este înregistrată aplicația; verifică în portalul ANAF "
-    "dacă este bifat E-Factura și dacă adresa de întoarcere este exact cea din setări.",
-    "ANAF did not accept the request as the application is registered; check in ANAF's portal "
-    "that E-Factura is ticked and that the callback address is exactly the one in the settings",
+    "ANAF nu a acceptat cererea așa cum este înregistrată aplicația; administratorul firmei "
+    "verifică în portalul ANAF dacă este bifat E-Factura și dacă adresa de întoarcere este exact "
+    "cea din pagina „Aplicația ANAF”.",
+    "ANAF did not accept the request as the application is registered; the firm's administrator "
+    "checks in ANAF's portal that E-Factura is ticked and that the callback address is exactly "
+    "the one of the page “ANAF application”",
 )
 _SENTENCES = {
     "server_error": _AGAIN,
@@ -219,8 +221,10 @@ _SENTENCES = {
         "or the authorisation was withdrawn; authorise SPV again with the certificate",
     ),
     "invalid_client": Sentence(
-        "ANAF nu recunoaște aplicația: verifică în setări client_id și client_secret.",
-        "ANAF does not know the application: check client_id and client_secret in the settings",
+        "ANAF nu recunoaște aplicația firmei; administratorul verifică client_id și client_secret "
+        "în pagina „Aplicația ANAF”.",
+        "ANAF does not know the firm's application; the administrator checks client_id and "
+        "client_secret on the page “ANAF application”",
     ),
     "access_denied": Sentence(
         "Autorizarea a fost refuzată în browser; alege certificatul înregistrat în SPV "
@@ -240,9 +244,9 @@ _SENTENCES = {
 def _other(code: str) -> Sentence:
     return Sentence(
         f"ANAF a refuzat cererea de autorizare ({code}); încearcă din nou, iar dacă se repetă "
-        "verifică în portalul ANAF aplicația și adresa de întoarcere.",
-        f"ANAF refused the authorisation request ({code}); try again, and if it repeats check "
-        "the application and its callback address in ANAF's portal",
+        "administratorul firmei verifică în portalul ANAF aplicația și adresa de întoarcere.",
+        f"ANAF refused the authorisation request ({code}); try again, and if it repeats the firm's "
+        "administrator checks the application and its callback address in ANAF's portal",
     )
 
 

@@ -253,7 +253,7 @@ async def test_the_test_tells_in_words_whether_anaf_answers_and_how_each_list_we
     await listings.note(site.world.alfa, ALFA, NOW, Counts(3, 3, 0, 0), problem)
     vault.anaf.api_status = 403
     page = (await ana.post(f"/spv/grants/{uid}/test")).text
-    assert "ANAF nu acceptă tokenul pentru această aplicație" in page
+    assert "ANAF nu acceptă autorizarea pentru aplicația firmei" in page
     assert "Lista din SPV a fost citită întreagă: azi, 12:00." in page
     assert "ANAF nu dă acces la CIF." in page
     # The address in the bar is only posted to: what leads back leads to the page.
