@@ -35,6 +35,8 @@ class Way:
     ro: str = ""
     en: str = ""
     grant: str = ""  # authorised in this session, with the certificate in hand
+    done: str = ""  # the page that this led to
+    spent: str = ""  # what stands for the state that it came back with
 
 
 def remember(visit: Visit, portal: Portal, way: Way) -> None:
@@ -58,12 +60,16 @@ def recall(request: Request[Any, Any, Any]) -> Way | None:
         return None  # of the version before an upgrade
 
 
+def of_session(request: Request[Any, Any, Any]) -> Way | None:
+    """Return what the cookie holds if it is of this session: another's may have been here."""
+    way = recall(request)
+    return way if way and way.session == session(visit_of(request), portal_of(request)) else None
+
+
 def just_authorised(request: Request[Any, Any, Any]) -> str:
     """Return the grant that was authorised in this session a moment ago, '' for none."""
-    way = recall(request)
-    return (
-        way.grant if way and way.session == session(visit_of(request), portal_of(request)) else ""
-    )
+    way = of_session(request)
+    return way.grant if way else ""
 
 
 def session(visit: Visit, portal: Portal) -> str:

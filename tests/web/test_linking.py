@@ -198,8 +198,26 @@ async def test_a_state_serves_once_and_in_its_own_session(site: Site, vault: Lin
         in (await elena.get("/spv/link/failed")).text
     )
     assert (await come_back(ana, state=state, code=CODE)).startswith("/spv/grants/")
+    ana.cookies.pop("v")
     assert await come_back(ana, state=state, code=CODE) == "/spv/link/failed"
     assert "deja folosită" in (await ana.get("/spv/link/failed")).text
+
+
+async def test_who_goes_back_in_the_browser_after_linking_is_not_told_that_it_failed(
+    site: Site, vault: Linked
+) -> None:
+    ana = await site.browser("ana")
+    state = await begin(ana, place_of(site))
+    done = await come_back(ana, state=state, code=CODE)
+    for _ in range(2):
+        assert await come_back(ana, state=state, code=CODE) == done
+    for place in ("/spv/link/go", "/spv/link/failed"):
+        assert (await ana.get(place)).headers["location"] == done
+    # What is begun anew may fail.
+    again = await begin(ana, place_of(site))
+    assert await come_back(ana, state=again, error="access_denied") == "/spv/link/failed"
+    assert "refuzată în browser" in (await ana.get("/spv/link/failed")).text
+    assert await come_back(ana, state=state, code=CODE) == "/spv/link/failed"
 
 
 async def test_who_is_not_logged_in_any_more_logs_in_and_is_told_to_start_again(

@@ -9,6 +9,7 @@ vault and answered with a redirect to a clean address, whatever came of it.
 
 from __future__ import annotations
 
+import hashlib
 import re
 from http import HTTPStatus
 from typing import Any
@@ -31,7 +32,7 @@ from appliance.web.pages.objects import load_client, load_grant
 from appliance.web.portal import portal_of
 from appliance.web.render import page, said
 from appliance.web.visit import Visit, safe_path, viewer_of, visit_of
-from appliance.web.way import Way, recall, remember, session
+from appliance.web.way import Way, of_session, recall, remember, session
 
 CALLBACK = "/spv/callback"
 FAILED = "/spv/link/failed"
@@ -180,7 +181,7 @@ async def go(request: Request[Any, Any, Any]) -> Response[str]:
     visit, viewer = visit_of(request), viewer_of(request)
     way = recall(request)
     if way is None or not way.address:
-        return see_other(FAILED)
+        return see_other(_done(request) or FAILED)
     return page(
         visit,
         "link_go.html",
@@ -212,12 +213,12 @@ async def callback(request: Request[Any, Any, Any]) -> Response[str]:
 
 async def _came_back(request: Request[Any, Any, Any], visit: Visit, viewer: Viewer) -> str:
     portal, query = portal_of(request), request.query_params
-    here, way = session(visit, portal), recall(request)
-    back = way.back if way else ""
-    earlier = way.grant if way and way.session == here else ""
+    here, way, own = session(visit, portal), recall(request), of_session(request)
+    back, earlier = way.back if way else "", own.grant if own else ""
     state, code, error = (query.get(name, "") for name in ("state", "code", "error"))
     if not _STATE.fullmatch(state):
         return FAILED
+    spent = hashlib.sha256(state.encode()).hexdigest()
     try:
         done = await portal.vault.finish(
             here,
@@ -226,19 +227,24 @@ async def _came_back(request: Request[Any, Any, Any], visit: Visit, viewer: View
             error=(error if _ERROR.fullmatch(error) else "unknown") if error else "",
         )
     except ArhivarError as refusal:
+        if own and own.done and own.spent == spent:
+            return own.done  # the same answer again, of a browser that went back: it is linked
         why = refusal.sentence
         remember(visit, portal, Way(here, back, ro=why.ro, en=why.en, grant=earlier))
         return FAILED
-    remember(visit, portal, Way(here, back, grant=done.grant))
     told = {"done": "other" if done.instead_of else "renewed" if done.renewed else "new"}
     if done.about:
         told["about"] = done.about
-    return f"/spv/grants/{done.grant}?{urlencode(told)}"
+    place = f"/spv/grants/{done.grant}?{urlencode(told)}"
+    remember(visit, portal, Way(here, back, grant=done.grant, done=place, spent=spent))
+    return place
 
 
 @get(FAILED, opt=allow(*LINKERS))
 async def failed(request: Request[Any, Any, Any]) -> Response[str]:
     """Why it did not work, what to look at, and the way to begin again."""
+    if place := _done(request):
+        return see_other(place)
     visit, viewer = visit_of(request), viewer_of(request)
     way = recall(request)
     client = await _client_at(way.back, viewer) if way else None
@@ -255,6 +261,12 @@ async def failed(request: Request[Any, Any, Any]) -> Response[str]:
         why=said(Sentence(way.ro, way.en), visit.language) if way else "",
         again=again or "/spv/grants",
     )
+
+
+def _done(request: Request[Any, Any, Any]) -> str:
+    """Return the page that this session's last authorisation led to, '' when it failed."""
+    way = of_session(request)
+    return way.done if way else ""
 
 
 async def frame_of(viewer: Viewer, client: ClientRow | None) -> Frame:
