@@ -120,7 +120,7 @@ async def test_past_its_last_day_it_has_expired_and_nobody_refused_it(site: Site
 
     text = await page(site, "ana")
 
-    assert "Autorizarea SPV pe numele Ana Pop a expirat pe 23.11.2026. Pentru Alfa Construct" in text
+    assert "Autorizarea SPV pe numele Ana Pop a expirat pe 23.11.2026. Pentru Alfa" in text
     assert "nu mai acceptă" not in text
 
 

@@ -53,7 +53,7 @@ def test_what_is_told_fits_the_screen_and_is_accessible(
     alfa = portal.site.world.alfa_uid
     wrong: list[str] = []
     for name, path, words in (
-        ("ana", f"/clients/{alfa}/pending", "ANAF nu mai acceptă autorizarea SPV pe numele Ana-Maria"),
+        ("ana", f"/clients/{alfa}/pending", "autorizarea SPV pe numele Ana-Maria"),
         ("ana", f"/clients/{alfa}/spv", "Vezi autorizarea"),
         ("gina", "/spv", "pe numele Contabilitate Tismana SRL expiră pe 08.12.2026 (în 14 zile)"),
         ("gina", "/clients", "Vezi autorizarea"),
