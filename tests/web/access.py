@@ -552,7 +552,7 @@ absent         303    404    404    404    404    404    404    404    404    40
         ],
         table("""
                nobody ana    bogdan corina dan    ema    elena  florin gina   horia  bianca
--              303    403    403    403    403    403    200    200    200    200    403
+-              303    303    403    403    403    403    200    200    200    200    303
         """),
     ),
     **dict.fromkeys(

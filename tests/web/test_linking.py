@@ -239,6 +239,18 @@ async def test_who_is_not_logged_in_any_more_logs_in_and_is_told_to_start_again(
     assert f'href="{place_of(site)}"' in page
 
 
+async def test_the_address_for_the_computer_is_short_and_leads_everybody_to_their_steps(
+    site: Site, vault: Linked
+) -> None:
+    ana, gina = await site.browser("ana"), await site.browser("gina")
+    short = "<strong class=\"break\">http://localhost:8080/spv/link</strong>"
+    assert (await ana.get("/spv/link")).headers["location"] == place_of(site)
+    for browser, place in ((ana, place_of(site)), (gina, "/spv/link")):
+        assert short in (await browser.get(place)).text
+    # For her this address is the firm's.
+    assert f"http://localhost:8080{place_of(site)}</strong>" in (await gina.get(place_of(site))).text
+
+
 async def test_a_cookie_that_is_not_ours_leads_nowhere(site: Site, vault: Linked) -> None:
     ana = await site.browser("ana")
     await begin(ana, place_of(site))

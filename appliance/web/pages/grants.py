@@ -63,8 +63,7 @@ async def grant_list(request: Request[Any, Any, Any]) -> Response[str]:
         rows=[await grant_row(sight, visit) for sight in sights],
         firm=viewer.firm_role is not None,
         may_register=viewer.firm_role is Role.ADMIN,
-        # Where there is one client, the way to link it is plain.
-        link=f"/clients/{own[0].uid}/spv/link" if len(own) == 1 else "",
+        own=own,
         done={"text": text, "undo": None} if text else None,
     )
 

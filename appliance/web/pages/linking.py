@@ -35,6 +35,7 @@ from appliance.web.visit import Visit, safe_path, viewer_of, visit_of
 from appliance.web.way import Way, of_session, recall, remember, session
 
 CALLBACK = "/spv/callback"
+START = "/spv/link"
 FAILED = "/spv/link/failed"
 GO = "/spv/link/go"
 MAX_HOLDER = 120
@@ -49,16 +50,21 @@ _ERROR = re.compile(r"[a-z_]{1,40}", re.ASCII)
 # The steps
 
 
-@get("/spv/link", opt=allow(*FIRM_ROLES))
+@get(START, opt=allow(*LINKERS))
 async def firm_steps(request: Request[Any, Any, Any]) -> Response[str]:
-    """The steps for a certificate of the firm, which serves several clients."""
-    return await _steps(request, "/spv/link")
+    """The steps for a certificate of the firm, which serves several clients.
+
+    Who is of no firm comes to those of the own company: the address is one that a
+    person types on the computer with the certificate.
+    """
+    place = await _start(viewer_of(request))
+    return await _steps(request, START) if place == START else see_other(place)
 
 
-@post("/spv/link", opt=allow(*FIRM_ROLES), status_code=303)
+@post(START, opt=allow(*FIRM_ROLES), status_code=303)
 async def firm_begin(request: Request[Any, Any, Any]) -> Response[str]:
     """Begin; the clients are confirmed one by one when ANAF has listed them."""
-    return await _begin(request, "/spv/link")
+    return await _begin(request, START)
 
 
 @get(
@@ -132,7 +138,8 @@ async def _steps(
         client=client,
         grant=grant,
         place=place,
-        address=portal.settings.web_url.rstrip("/") + place,
+        address=portal.settings.web_url.rstrip("/")
+        + (START if place == await _start(viewer) else place),
         registered=application is not None,
         may_register=viewer.firm_role is Role.ADMIN,
         holder=holder,
@@ -249,18 +256,21 @@ async def failed(request: Request[Any, Any, Any]) -> Response[str]:
     way = recall(request)
     client = await _client_at(way.back, viewer) if way else None
     again = safe_path(way.back) if way else ""
-    own = linkable(viewer, await clients.list_for(viewer))
-    if not again and viewer.firm_role is not None:
-        again = "/spv/link"
-    if not again and len(own) == 1:
-        again = f"/clients/{own[0].uid}/spv/link"
     return page(
         visit,
         "link_failed.html",
         frame=await frame_of(viewer, client),
         why=said(Sentence(way.ro, way.en), visit.language) if way else "",
-        again=again or "/spv/grants",
+        again=again or await _start(viewer),
     )
+
+
+async def _start(viewer: Viewer) -> str:
+    """Return where this person begins: the firm's steps, those of the one client, or the list."""
+    if viewer.firm_role is not None:
+        return START
+    own = linkable(viewer, await clients.list_for(viewer))
+    return f"/clients/{own[0].uid}/spv/link" if len(own) == 1 else "/spv/grants"
 
 
 def _done(request: Request[Any, Any, Any]) -> str:
