@@ -12,6 +12,7 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 
 import appliance.web
+from appliance.core.roles import Role
 from appliance.store import clients, jobs, runs
 from appliance.store.engine import fetch
 from appliance.web.auth.cookies import CookieName
@@ -243,12 +244,23 @@ async def test_the_address_for_the_computer_is_short_and_leads_everybody_to_thei
     site: Site, vault: Linked
 ) -> None:
     ana, gina = await site.browser("ana"), await site.browser("gina")
-    short = "<strong class=\"break\">http://localhost:8080/spv/link</strong>"
+    short = '<strong class="break">http://localhost:8080/spv/link</strong>'
     assert (await ana.get("/spv/link")).headers["location"] == place_of(site)
     for browser, place in ((ana, place_of(site)), (gina, "/spv/link")):
         assert short in (await browser.get(place)).text
-    # For her this address is the firm's.
-    assert f"http://localhost:8080{place_of(site)}</strong>" in (await gina.get(place_of(site))).text
+    page = (await gina.get(place_of(site))).text  # for her the short one is the firm's
+    assert f"http://localhost:8080{place_of(site)}</strong>" in page
+
+
+async def test_the_owner_of_two_companies_chooses_which_to_link(site: Site, vault: Linked) -> None:
+    await clients.add_member(site.world.ids["ana"], site.world.beta, Role.OWNER, NOW)
+    ana = await site.browser("ana")
+    page = (await ana.get((await ana.get("/spv/link")).headers["location"])).text
+    for client in ("alfa", "beta"):
+        assert f'href="{place_of(site, client)}"' in page
+        assert f"http://localhost:8080{place_of(site, client)}</strong>" in (
+            (await ana.get(place_of(site, client))).text
+        )
 
 
 async def test_a_cookie_that_is_not_ours_leads_nowhere(site: Site, vault: Linked) -> None:

@@ -85,7 +85,7 @@ def test_from_the_application_at_anaf_to_an_owner_whose_invoices_are_being_fetch
     gina.page.get_by_label("client_id").fill(about["client_id"])
     gina.page.get_by_label("client_secret").fill(about["client_secret"])
     gina.page.get_by_role("button", name="Salvează").click()
-    expect(gina.page.get_by_role("status").first).to_contain_text("Acum se poate lega SPV")
+    expect(gina.page.get_by_role("status").first).to_contain_text("abia la prima legare SPV")
     expect(gina.page.get_by_label("client_secret")).to_have_value("")
 
     ana.page.reload()
