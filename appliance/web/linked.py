@@ -2,7 +2,7 @@
 
 Tenants do not meet here. An owner sees what they authorised and what serves (or is
 offered for) their own clients, and of it their own clients' CIFs alone; an accountant
-the same of the assigned clients, and of the other CIFs how many they are; an
+the same of the assigned clients, and of the other CIFs how many are read; an
 administrator sees all. What is no client of the firm is shown to people of the firm and
 to the one who authorised it. Who has just shown a certificate that was known here already
 may have their own clients read with it too, and that is all: it stays another's.
@@ -49,7 +49,7 @@ class Sight:
     served: tuple[Reached, ...]  # of clients that the person may link
     offered: tuple[Reached, ...]  # the same; nobody has confirmed them
     strangers: tuple[str, ...]  # offered, of no client of the firm; a CNP is masked
-    others: int  # CIFs of other clients; none for whom their number is no business
+    others: int  # CIFs of other clients, read with it; none for whom that is no business
     manages: bool  # may authorise it again and erase it
 
 
@@ -126,7 +126,6 @@ def _sight(
 
     served, offered = own(grant.cifs), own(grant.offered)
     strangers = tuple(cifs.mask_cnp(cif) for cif in grant.offered if cif not in owners)
-    every = len(grant.cifs) + len(grant.offered)
     return Sight(
         grant,
         mine,
@@ -134,7 +133,7 @@ def _sight(
         served,
         offered,
         strangers if firm or mine else (),
-        every - len(served) - len(offered) - len(strangers) if firm else 0,
+        len(grant.cifs) - len(served) if firm else 0,
         mine or viewer.firm_role is Role.ADMIN,
     )
 

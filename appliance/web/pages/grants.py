@@ -196,6 +196,7 @@ async def _page(
         frame=await _frame(viewer, asked or _client(sight)),
         row=await grant_row(sight, visit),
         sight=sight,
+        firm=viewer.firm_role is not None,
         certificate=_in_pairs(grant.serial),
         asked=first,
         offered=rest,
