@@ -29,6 +29,7 @@ from appliance.dav import auth, destination
 from appliance.dav.exchange import Answer, Receive, Request, Scope, Send, TooLarge, error
 from appliance.dav.get import ALLOW, get
 from appliance.dav.last_used import LastUsed
+from appliance.dav.listings import Listings
 from appliance.dav.move import move
 from appliance.dav.propfind import ABSENT, propfind
 from appliance.dav.resources import Resources
@@ -55,6 +56,7 @@ class Call:
 
     request: Request
     resources: Resources
+    listings: Listings
     hosts: frozenset[str]
     device: str
     at: datetime
@@ -66,7 +68,7 @@ async def _options(call: Call) -> Answer:
 
 
 async def _propfind(call: Call) -> Answer:
-    return await propfind(call.request, call.resources)
+    return await propfind(call.request, call.resources, call.listings)
 
 
 async def _get(call: Call) -> Answer | None:
@@ -109,6 +111,7 @@ class Drive:
         self._archive = Archive(settings.archive_dir)
         self._stack = AsyncExitStack()
         self._last_used = LastUsed()
+        self._listings = Listings()
         public = urlsplit(settings.dav_url)
         self._public_scheme = public.scheme
         self._hosts = frozenset(
@@ -130,6 +133,7 @@ class Drive:
         except ArhivarError as problem:
             await send({"type": "lifespan.startup.failed", "message": str(problem)})
             return
+        self._listings.clear()
         self._stack.push_async_callback(self._last_used.close)
         await send({"type": "lifespan.startup.complete"})
         await receive()
@@ -168,7 +172,7 @@ class Drive:
             return error(403, _READ_ONLY_DEVICE, resources.language)
         host = request.header(b"host")
         hosts = self._hosts | {destination.host_of(host)} if host else self._hosts
-        call = Call(request, resources, hosts, visitor.device.device, at)
+        call = Call(request, resources, self._listings, hosts, visitor.device.device, at)
         try:
             return await verb.handler(call)
         except NotFound:

@@ -9,7 +9,7 @@ hangs for 90 seconds (macOS 15.4 and later).
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 from email.utils import format_datetime
@@ -110,36 +110,37 @@ def parse(body: bytes) -> Asked:
     raise BadInput(_NOT_PROPFIND)
 
 
-def render(asked: Asked, items: Iterable[Item]) -> bytes:
-    """Return the whole multistatus body for the items, in their order."""
-    return b"".join(chunk for chunk in render_parts(asked, items, size=1 << 30))
+class Renderer:
+    """What was asked, compiled into one template for folders and one for files."""
 
+    def __init__(self, asked: Asked) -> None:
+        self.collection = _template(asked, _COLLECTION)
+        self._file = _template(asked, _FILE)
+        self._named = "%(name)s" in self.collection + self._file
 
-def render_parts(asked: Asked, items: Iterable[Item], *, size: int = 512) -> Iterator[bytes]:
-    """Yield the body in pieces of `size` members, so that others get their turn between."""
-    collection = _template(asked, _COLLECTION)
-    file = _template(asked, _FILE)
-    parts = ['<?xml version="1.0" encoding="utf-8"?>\n<D:multistatus xmlns:D="DAV:">']
-    named = "%(name)s" in collection + file
-    for item in items:
+    def __call__(self, item: Item) -> str:
+        """Return the `response` element of one resource."""
         # Of a folder's listing this is the inner loop: nothing is computed unasked.
         values: dict[str, object] = {
             "href": item.href,
             "created": iso(item.created),
             "modified": http_date(item.modified),
         }
-        if named:
+        if self._named:
             values["name"] = escape(item.name)
         if item.collection:
-            parts.append(collection % values)
-        else:
-            values |= {"size": item.size, "mime": escape(item.mime), "etag": item.etag}
-            parts.append(file % values)
-        if len(parts) >= size:
-            yield "".join(parts).encode()
-            parts.clear()
-    parts.append("</D:multistatus>\n")
-    yield "".join(parts).encode()
+            return self.collection % values
+        values |= {"size": item.size, "mime": escape(item.mime), "etag": item.etag}
+        return self._file % values
+
+
+def render(asked: Asked, items: Iterable[Item]) -> bytes:
+    """Return the whole multistatus body for the items, in their order."""
+    return HEAD + "".join(map(Renderer(asked), items)).encode() + TAIL
+
+
+HEAD = b'<?xml version="1.0" encoding="utf-8"?>\n<D:multistatus xmlns:D="DAV:">'
+TAIL = b"</D:multistatus>\n"
 
 
 def iso(text: str) -> str:

@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Iterable
-from itertools import chain
+from functools import lru_cache
 
 from appliance.core import tree
 from appliance.core.errors import BadInput
 from appliance.core.sentence import Sentence
 from appliance.dav import multistatus
 from appliance.dav.exchange import XML, Answer, Request, error
-from appliance.dav.multistatus import Item
+from appliance.dav.listings import Listings
+from appliance.dav.multistatus import HEAD, TAIL, Asked, Renderer
 from appliance.dav.resources import Resources
 
-_AT_ONCE = 500  # members rendered before other requests get their turn
 
-
-async def propfind(request: Request, resources: Resources) -> Answer:
+async def propfind(request: Request, resources: Resources, listings: Listings) -> Answer:
     """Answer 207, 404 for what the person may not see, 403 for a depth without end.
 
     On a file, which has no members, every depth is 0. No answer redirects: Windows
@@ -31,15 +28,21 @@ async def propfind(request: Request, resources: Resources) -> Answer:
         return error(404, ABSENT, resources.language)
     if depth is None and node.item.collection:
         return error(403, _INFINITE, resources.language, "propfind-finite-depth")
-    items: Iterable[Item] = [node.item]
+    renderer = _renderer(asked)
+    members = b""
     if depth == 1 and node.item.collection:
-        items = chain(items, resources.members(node))
-    parts: list[bytes] = []
-    for part in multistatus.render_parts(asked, items, size=_AT_ONCE):
-        if parts:
-            await asyncio.sleep(0)
-        parts.append(part)
-    return Answer(207, (XML,), b"".join(parts))
+        sight = resources.sight(node)
+        if sight is not None:
+            members = await listings.members(node.item.href, sight, renderer)
+        else:
+            members = "".join(map(renderer, resources.members(node))).encode()
+    # The folder itself is dated anew each time, so only its members are kept.
+    return Answer(207, (XML,), b"".join((HEAD, renderer(node.item).encode(), members, TAIL)))
+
+
+@lru_cache(maxsize=64)
+def _renderer(asked: Asked) -> Renderer:
+    return Renderer(asked)
 
 
 def _depth(request: Request) -> int | None:

@@ -13,7 +13,7 @@ from datetime import datetime
 from typing import BinaryIO
 
 from appliance.core import tree
-from appliance.core.roles import Kind, Status, Viewer
+from appliance.core.roles import Status, Viewer
 from appliance.core.times import to_text
 from appliance.core.tree import Folder, Place
 from appliance.dav.multistatus import Item
@@ -72,8 +72,20 @@ class Resources:
             return None
         return self._file(node, place.file) if place.file else self._with_newest(node)
 
+    def sight(self, node: Node) -> drive.Sight | None:
+        """Return what the person sees of a folder whose members are documents, None for others."""
+        place, client = node.place, node.client
+        if client is None or place.folder is None or place.name:
+            return None
+        if place.folder in tree.STATUS_OF:
+            return drive.sight_of(self.viewer, client.id, tree.STATUS_OF[place.folder])
+        if place.month:
+            kind = tree.KIND_OF[place.folder]
+            return drive.sight_of(self.viewer, client.id, Status.ARCHIVED, kind, place.month)
+        return None
+
     def members(self, node: Node) -> Iterator[Item]:
-        """Yield the members of a collection."""
+        """Yield the members of a collection that has no `sight()`: there are never many."""
         place, client = node.place, node.client
         if node.document or node.notice:
             for file in self._files(node):
@@ -84,8 +96,6 @@ class Resources:
         elif place.folder is None:
             for folder in tree.folders_for(self.viewer.roles_at(client.id)):
                 yield self._above(replace(place, folder=folder), client).item
-        elif place.folder in tree.STATUS_OF or place.month:
-            yield from self._entries(place, client)
         else:
             for month in self._months(client, place.folder):
                 yield self._above(replace(place, month=month), client).item
@@ -105,19 +115,6 @@ class Resources:
     def _above(self, place: Place, client: drive.ClientRow) -> Node:
         item = self._collection(place, client.created_at, self._now)
         return Node(place, item, client)
-
-    def _entries(self, place: Place, client: drive.ClientRow) -> Iterator[Item]:
-        assert place.folder is not None
-        if place.folder in tree.STATUS_OF:
-            entries = drive.documents_in(self.viewer, client.id, tree.STATUS_OF[place.folder])
-        else:
-            kind = tree.KIND_OF[place.folder]
-            entries = drive.documents_in(self.viewer, client.id, Status.ARCHIVED, kind, place.month)
-            if kind is Kind.OTHER:
-                entries += drive.notices_in(self.viewer, client.id, place.month)
-        above = tree.join(place.segments, collection=True)
-        for name, _, changed_at, received_at in entries:
-            yield Item(f"{above}{tree.encode(name)}/", name, received_at, changed_at)
 
     def _document(self, place: Place, client: drive.ClientRow) -> Node | None:
         found = drive.resolve(self.viewer, client.id, place.name)

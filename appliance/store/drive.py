@@ -26,9 +26,11 @@ __all__ = [
     "DriveEntry",
     "DriveFile",
     "DriveNotice",
+    "Sight",
     "clients_of",
     "data_version",
     "documents_in",
+    "entry_of",
     "files_of",
     "files_of_notice",
     "find_client",
@@ -36,17 +38,35 @@ __all__ = [
     "periods_in",
     "resolve",
     "resolve_notice",
+    "sight_of",
     "stamp",
 ]
+
+_MOMENT = len("2026-11-24T19:30:00.000000Z")  # every moment of the store (core/times.py)
 
 
 class DriveEntry(NamedTuple):
     """A member of a folder: the folder of one document or notice."""
 
     folder_name: str
-    uid: str
     changed_at: str
     received_at: str
+
+
+@dataclass(frozen=True)
+class Sight:
+    """A folder that holds documents, and what somebody sees of it: two who see the same are equal.
+
+    `documents` and `notices` are the conditions of `store.scope` with their values;
+    without notices the folder has none.
+    """
+
+    client_id: int
+    status: Status
+    kind: Kind | None
+    period: str | None
+    documents: tuple[str, tuple[Any, ...]]
+    notices: tuple[str, tuple[Any, ...]] | None
 
 
 class DriveFile(NamedTuple):
@@ -129,45 +149,57 @@ def find_client(viewer: Viewer, name: str) -> ClientRow | None:
     return client_of(rows[0])
 
 
-def documents_in(
+def sight_of(
     viewer: Viewer,
     client_id: int,
     status: Status,
     kind: Kind | None = None,
     period: str | None = None,
-) -> list[DriveEntry]:
-    """Return the documents that stand in a folder, in no order that counts.
+) -> Sight:
+    """Return what this person sees of a folder.
 
     For `archived` give kind and period; the other three folders hold all kinds.
+    Notices are filed under Altele.
     """
-    condition = scoped_at(viewer, client_id)
-    terms = ["document.client = ?", "document.status = ?"]
-    values: list[Any] = [client_id, status.value]
-    if kind is not None:
-        terms.append("document.kind = ?")
-        values.append(kind.value)
-    if period is not None:
-        terms.append("document.period = ?")
-        values.append(period)
+    documents, notices = scoped_at(viewer, client_id), None
+    if (status, kind) == (Status.ARCHIVED, Kind.OTHER) and viewer.roles_at(client_id):
+        seen = notices_seen(viewer)
+        notices = seen.sql, tuple(seen.values)
+    return Sight(client_id, status, kind, period, (documents.sql, tuple(documents.values)), notices)
+
+
+def documents_in(sight: Sight) -> list[str]:
+    """Return the documents that stand in a folder, in no order that counts.
+
+    Each is one text, which `entry_of()` reads: a list of thousands is asked for
+    again after every change in it, and most of it is not read then.
+    """
+    folder, values = _folder_of(sight)
+    condition, more = sight.documents
     rows = ENGINE.run_now_tuples(
-        "SELECT folder_name, uid, changed_at, received_at FROM document "
-        f"INDEXED BY document_folder WHERE {' AND '.join(terms)} AND ({condition.sql})",
-        [*values, *condition.values],
+        "SELECT changed_at || received_at || folder_name FROM document "
+        f"INDEXED BY document_folder WHERE {folder} AND ({condition})",
+        [*values, *more],
     )
-    return list(map(DriveEntry._make, rows))
+    return [line for (line,) in rows]
 
 
-def notices_in(viewer: Viewer, client_id: int, period: str) -> list[DriveEntry]:
-    """Return the notices filed under Altele in this month."""
-    if not viewer.roles_at(client_id):
+def notices_in(sight: Sight) -> list[str]:
+    """Return the notices that stand in a folder, in the form of `documents_in()`."""
+    if sight.notices is None:
         return []
-    seen = notices_seen(viewer)
+    condition, values = sight.notices
     rows = ENGINE.run_now_tuples(
-        "SELECT folder_name, uid, created_at, created_at FROM notice "
-        f"WHERE client = ? AND period = ? AND {seen.sql}",
-        [client_id, period, *seen.values],
+        "SELECT created_at || created_at || folder_name FROM notice "
+        f"WHERE client = ? AND period = ? AND {condition}",
+        [sight.client_id, sight.period, *values],
     )
-    return list(map(DriveEntry._make, rows))
+    return [line for (line,) in rows]
+
+
+def entry_of(line: str) -> DriveEntry:
+    """Read what `documents_in()` and `notices_in()` return."""
+    return DriveEntry(line[2 * _MOMENT :], line[:_MOMENT], line[_MOMENT : 2 * _MOMENT])
 
 
 def periods_in(viewer: Viewer, client_id: int, kind: Kind, at: datetime) -> list[str]:
@@ -260,32 +292,29 @@ def files_of_notice(notice: DriveNotice) -> list[DriveFile]:
     return _files("notice", notice.id)
 
 
-def stamp(
-    client_id: int,
-    status: Status | None = None,
-    kind: Kind | None = None,
-    period: str | None = None,
-) -> tuple[int, ...]:
-    """Return what changes whenever the folder's members do, for keeping its listing.
+def stamp(sight: Sight) -> int:
+    """Return a number that rises with every change of a document in the folder.
 
-    Without a status it is of the whole client, months and their closing included. Two
-    equal stamps mean that `documents_in()` and `notices_in()` give each person
-    what they gave before. It does not tell whether a file was added to a document.
+    Two equal stamps mean that `documents_in()` gives what it gave before. It
+    tells nothing of notices, whose sight hangs on documents elsewhere, nor of
+    files that were added to a document.
     """
-    terms: list[str] = ["client = ?"]
-    values: list[Any] = [client_id]
-    for column, value in (("status", status), ("kind", kind), ("period", period)):
-        if value is not None:
-            terms.append(f"{column} = ?")
-            values.append(str(value))
-    row = fetch_now(
-        "SELECT COALESCE(SUM(version), 0) AS version, "
-        "(SELECT COALESCE(MAX(id), 0) FROM notice WHERE client = ?) AS notice, "
-        "(SELECT COUNT(*) FROM closed_period WHERE client = ?) AS closed "
-        f"FROM folder WHERE {' AND '.join(terms)}",
-        [client_id, client_id, *values],
-    )[0]
-    return row["version"], row["notice"], row["closed"]
+    folder, values = _folder_of(sight)
+    rows = ENGINE.run_now_tuples(f"SELECT SUM(version) FROM folder WHERE {folder}", values)
+    return rows[0][0] or 0
+
+
+def _folder_of(sight: Sight) -> tuple[str, list[Any]]:
+    """Return the terms that `document` and `folder` have in common."""
+    terms = ["client = ?", "status = ?"]
+    values: list[Any] = [sight.client_id, sight.status.value]
+    if sight.kind is not None:
+        terms.append("kind = ?")
+        values.append(sight.kind.value)
+    if sight.period is not None:
+        terms.append("period = ?")
+        values.append(sight.period)
+    return " AND ".join(terms), values
 
 
 def _files(owner: str, owner_id: int) -> list[DriveFile]:

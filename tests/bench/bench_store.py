@@ -134,13 +134,15 @@ async def reads(count: int) -> None:
         report(name, statistics.median(times), " ms")
     looks: dict[str, Callable[[], object]] = {
         "drive: a month": lambda: drive.documents_in(
-            owner, one.id, Status.ARCHIVED, Kind.RECEIVED, "2024-03"
+            drive.sight_of(owner, one.id, Status.ARCHIVED, Kind.RECEIVED, "2024-03")
         ),
         "drive: all archived of a kind": lambda: drive.documents_in(
-            owner, one.id, Status.ARCHIVED, Kind.RECEIVED
+            drive.sight_of(owner, one.id, Status.ARCHIVED, Kind.RECEIVED)
         ),
         "drive: months": lambda: drive.periods_in(owner, one.id, Kind.RECEIVED, NOW),
-        "drive: stamp of a client": lambda: drive.stamp(one.id),
+        "drive: stamp of a kind": lambda: drive.stamp(
+            drive.sight_of(owner, one.id, Status.ARCHIVED, Kind.RECEIVED)
+        ),
         "drive: one name": lambda: drive.resolve(owner, one.id, "2024-01-01_FURNIZOR_83"),
     }
     for name, look in looks.items():

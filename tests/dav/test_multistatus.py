@@ -140,10 +140,3 @@ def test_any_bytes_are_a_question_or_refused(body: bytes) -> None:
 def test_a_name_is_asked_once() -> None:
     asked = multistatus.parse(ask("<D:prop><D:getetag/><D:getetag/></D:prop>"))
     assert asked.names == (Name("DAV:", "getetag"),)
-
-
-def test_pieces_make_the_same_body() -> None:
-    items = [FOLDER, FILE] * 50
-    assert b"".join(multistatus.render_parts(Asked(), items, size=7)) == multistatus.render(
-        Asked(), items
-    )
