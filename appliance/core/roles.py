@@ -25,6 +25,8 @@ class Role(StrEnum):
 
 FIRM_ROLES = frozenset({Role.ADMIN, Role.ACCOUNTANT})
 CLIENT_ROLES = frozenset({Role.OWNER, Role.APPROVER, Role.CONTRIBUTOR, Role.VIEWER})
+# Who may link a client to SPV: its owners, and whoever works for the firm there.
+LINKERS = frozenset({Role.OWNER, *FIRM_ROLES})
 
 
 class Kind(StrEnum):

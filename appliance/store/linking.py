@@ -1,7 +1,7 @@
 """What people decided about authorisations in SPV, in the audit log of the appliance.
 
-The authorisations themselves are the vault's, which keeps a log of its own. Each
-decision is written here *before* the vault is told, so no CIF is ever read for a
+The authorisations themselves are the vault's, which keeps a log of its own. A
+decision about one is written here *before* the vault is told, so no CIF is ever read for a
 client without a record of who wanted it; a record whose step the vault then did not
 take is what a person asked for, and asking again adds another one.
 """
@@ -39,7 +39,10 @@ async def revoked(grant: str, at: datetime, *, by: Viewer) -> None:
 
 
 async def application_set(client_id: str, at: datetime, *, by: Viewer) -> None:
-    """Record that the firm's application at ANAF was entered; its secret is the vault's alone."""
+    """Record that the firm's application at ANAF was entered; its secret is the vault's alone.
+
+    Once the vault took it: what it refuses may be a secret in the wrong field.
+    """
     async with joined():
         await audit.append("spv:application", by.user_uid, "", client_id, {}, at=at)
 

@@ -9,7 +9,7 @@ and sends none twice.
     30, 14, 3     so many days to the last one; a grant that renews itself never comes near
 
 One mail for each of them goes to the person who authorised; when their account
-is disabled, or is no longer at any client it is about, to the firm's
+is disabled, or may no longer link any client it is about, to the firm's
 administrators. A grant that was given again is told of anew when it fails again.
 """
 
@@ -21,7 +21,7 @@ from datetime import datetime, timedelta
 
 from appliance.core import grant_words
 from appliance.core.errors import ArhivarError
-from appliance.core.roles import Viewer
+from appliance.core.roles import LINKERS, Viewer
 from appliance.core.times import to_text
 from appliance.store import accounts, alerts, clients, grants, health, jobs, mails
 from appliance.store.engine import transaction
@@ -149,7 +149,7 @@ async def _readers(each: Failing) -> list[Viewer]:
     author = await accounts.by_uid(each.grant.requested_by)
     if author is not None and not author.disabled:
         viewer = await accounts.viewer(author.id)
-        if not each.clients or any(viewer.roles_at(client) for client in each.clients):
+        if not each.clients or any(viewer.roles_at(client) & LINKERS for client in each.clients):
             return [viewer]
     readers = [await accounts.viewer(admin.id) for admin in await accounts.administrators()]
     if not readers:

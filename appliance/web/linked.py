@@ -16,14 +16,12 @@ from dataclasses import dataclass
 
 from appliance.core import cif as cifs
 from appliance.core.errors import NotAllowed
-from appliance.core.roles import FIRM_ROLES, Role, Viewer
+from appliance.core.roles import FIRM_ROLES, LINKERS, Role, Viewer
 from appliance.core.sentence import Sentence
 from appliance.store import clients
 from appliance.store.clients import ClientRow
 from appliance.web.vault import Grant
 
-# Who may link a client to SPV: its owners, and whoever works for the firm there.
-LINKERS = frozenset({Role.OWNER, *FIRM_ROLES})
 _CIF = re.compile(r"[0-9]{2,13}", re.ASCII)
 
 

@@ -15,14 +15,13 @@ from litestar.di import NamedDependency, Provide
 from litestar.handlers import BaseRouteHandler
 
 from appliance.core.errors import NotFound
-from appliance.core.roles import Role, Viewer
+from appliance.core.roles import LINKERS, Role, Viewer
 from appliance.core.sentence import Sentence
 from appliance.store import clients, linking, listings, runs
 from appliance.store.clients import ClientRow
 from appliance.web.auth.guards import allow
 from appliance.web.forms import read_form, see_other
 from appliance.web.linked import (
-    LINKERS,
     Reached,
     Sight,
     candidates,

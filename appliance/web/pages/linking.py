@@ -20,13 +20,13 @@ from litestar.di import NamedDependency, Provide
 from litestar.handlers import BaseRouteHandler
 
 from appliance.core.errors import ArhivarError, BadInput, NotFound
-from appliance.core.roles import FIRM_ROLES, Role, Viewer
+from appliance.core.roles import FIRM_ROLES, LINKERS, Role, Viewer
 from appliance.core.sentence import Sentence
 from appliance.store import clients
 from appliance.store.clients import ClientRow
 from appliance.web.auth.guards import ANYONE, allow, roles_anywhere
 from appliance.web.forms import read_form, see_other
-from appliance.web.linked import LINKERS, Sight, linkable, require_manager
+from appliance.web.linked import Sight, linkable, require_manager
 from appliance.web.pages.frame import Frame, frame_for
 from appliance.web.pages.objects import load_client, load_grant
 from appliance.web.portal import portal_of

@@ -26,7 +26,7 @@ from appliance.core import spv
 from appliance.core.counts import grouped
 from appliance.core.errors import BadInput, NotFound
 from appliance.core.month_words import days_sentence
-from appliance.core.roles import CLIENT_ROLES, FIRM_ROLES, Role, Viewer
+from appliance.core.roles import CLIENT_ROLES, FIRM_ROLES, LINKERS, Role, Viewer
 from appliance.core.sentence import Sentence
 from appliance.core.times import BUCHAREST
 from appliance.store import fetching, health, messages, runs
@@ -39,7 +39,6 @@ from appliance.store.runs import Progress
 from appliance.web import i18n
 from appliance.web.auth.guards import allow
 from appliance.web.forms import read_form, see_other
-from appliance.web.linked import LINKERS
 from appliance.web.pages.frame import frame_for
 from appliance.web.pages.grant_rows import link_of
 from appliance.web.pages.objects import load_client

@@ -11,13 +11,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from appliance.core import grant_words
-from appliance.core.roles import Viewer
+from appliance.core.roles import LINKERS, Viewer
 from appliance.core.sentence import Sentence
 from appliance.store import clients, grants, health, outages
 from appliance.store.clients import ClientRow
 from appliance.store.grants import NEEDED, Failing
 from appliance.store.outages import Outage
-from appliance.web.linked import LINKERS
 from appliance.web.render import count, translate
 from appliance.web.visit import Visit
 
