@@ -112,6 +112,7 @@ class Drive:
         self._stack = AsyncExitStack()
         self._last_used = LastUsed()
         self._listings = Listings()
+        self._visitors = auth.Visitors()
         public = urlsplit(settings.dav_url)
         self._public_scheme = public.scheme
         self._hosts = frozenset(
@@ -134,6 +135,7 @@ class Drive:
             await send({"type": "lifespan.startup.failed", "message": str(problem)})
             return
         self._listings.clear()
+        self._visitors.clear()
         self._stack.push_async_callback(self._last_used.close)
         await send({"type": "lifespan.startup.complete"})
         await receive()
@@ -161,7 +163,7 @@ class Drive:
             return error(403, _TLS_ONLY, language)
         at = datetime.now(UTC)
         visitor = await auth.identify(
-            request.header(b"authorization"), self._address(request), language, at
+            self._visitors, request.header(b"authorization"), self._address(request), language, at
         )
         if isinstance(visitor, Answer):
             return visitor

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import hashlib
 import ipaddress
 import logging
 from dataclasses import dataclass
@@ -20,8 +21,11 @@ from appliance.core.sentence import Sentence
 from appliance.dav.exchange import Answer, error
 from appliance.store import drive_passwords, throttle
 from appliance.store.drive_passwords import DrivePassword
+from appliance.store.engine import data_version
 
 log = logging.getLogger(__name__)
+
+_REMEMBERED = 1000  # visitors
 
 
 def credentials(header: bytes | None) -> tuple[str, str] | None:
@@ -74,8 +78,41 @@ class Visitor:
     device: DrivePassword
 
 
+class Visitors:
+    """Whom a right password let in, for as long as nobody commits anything to the database.
+
+    Until then asking again could only give the same answer, but for a password
+    that expires. Kept by a digest: no password stays in memory for this.
+    """
+
+    def __init__(self) -> None:
+        self._version = -1
+        self._found: dict[bytes, Visitor] = {}
+
+    def clear(self) -> None:
+        """Forget everybody; to be called when the store was opened anew."""
+        self._found.clear()
+
+    def find(self, header: bytes, at: datetime) -> Visitor | None:
+        """Return who is asking, as the database has it now, or None."""
+        version = data_version()
+        if version != self._version or len(self._found) >= _REMEMBERED:
+            self._version = version
+            self._found.clear()
+        digest = hashlib.sha256(header).digest()
+        visitor = self._found.get(digest)
+        if visitor is not None and at < visitor.device.expires_at:
+            return visitor
+        pair = credentials(header)
+        found = drive_passwords.viewer_for(*pair, at) if pair is not None else None
+        if found is None:
+            return None
+        self._found[digest] = Visitor(*found)
+        return self._found[digest]
+
+
 async def identify(
-    header: bytes | None, address: str, language: str, at: datetime
+    visitors: Visitors, header: bytes | None, address: str, language: str, at: datetime
 ) -> Visitor | Answer:
     """Return the person, or the answer that turns the request away (401, 429).
 
@@ -86,12 +123,9 @@ async def identify(
     """
     if header is None:
         return _challenge(language)
-    pair = credentials(header)
-    if pair is not None:
-        user, password = pair
-        found = drive_passwords.viewer_for(user, password, at)
-        if found is not None:
-            return Visitor(*found)
+    visitor = visitors.find(header, at)
+    if visitor is not None:
+        return visitor
     log.warning("drive: credentials refused, from %s", address)
     subject = neighbourhood(address)
     # Asked first: a client that is blocked already costs no write.

@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
+from datetime import UTC, datetime
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from appliance.dav.auth import credentials, is_private, neighbourhood
+from appliance.core.roles import Role
+from appliance.dav.auth import Visitors, credentials, is_private, neighbourhood
+from appliance.store import accounts, clients, drive_passwords
+from appliance.store.engine import open_store
+from tests.support.dav import make_world
 
 
 def basic(pair: bytes) -> bytes:
@@ -75,3 +82,29 @@ def test_an_ipv6_client_does_not_escape_by_changing_its_own_half() -> None:
     assert neighbourhood("2001:db8::1") == neighbourhood("2001:db8::ffff:1") == "2001:db8::/64"
     assert neighbourhood("10.0.0.1") != neighbourhood("10.0.0.2")
     assert neighbourhood("no address\n") == "?"
+
+
+def test_who_was_let_in_before_is_not_let_in_longer_than_the_database_says(tmp_path: Path) -> None:
+    world = make_world(tmp_path)
+    ana, at, visitors = 4, datetime.now(UTC), Visitors()
+    header = world.authorization("ana")["Authorization"].encode()
+
+    async def run() -> None:
+        async with open_store(world.settings):
+            first = visitors.find(header, at)
+            assert first is not None
+            assert visitors.find(header, at) is first
+            assert visitors.find(header[:-8] + b"AAAAAAA=", at) is None
+            assert visitors.find(header, at + drive_passwords.LASTS) is None
+            await clients.add_member(ana, world.client_ids["alfa"], Role.VIEWER, at)
+            narrowed = visitors.find(header, at)
+            assert narrowed is not None
+            assert narrowed.viewer.roles_at(world.client_ids["alfa"]) == {Role.VIEWER}
+            await drive_passwords.revoke(ana, first.device.public_id, at)
+            assert visitors.find(header, at) is None
+            world.sql("UPDATE drive_password SET revoked_at = NULL")  # another connection's
+            assert visitors.find(header, at) is not None
+            await accounts.disable(ana, at)
+            assert visitors.find(header, at) is None
+
+    asyncio.run(run())
