@@ -27,7 +27,7 @@ lint: ## Check style, types and the walls between the rooms.
 	.venv/bin/lint-imports
 
 bench: ## Print every benchmark of tests/bench, each beside its peer or floor.
-	@sh scripts/setup.sh test
+	@sh scripts/setup.sh bench
 	@for bench in tests/bench/bench_*.py; do echo "== $$bench"; $(PYTHON) $$bench || exit 1; done
 
 assets: ## Build fonts, icons and scripts into the package.

@@ -1,10 +1,16 @@
 #!/bin/sh
-# Brings a Debian 12 or 13 to where `make demo` (argument: run) or `make test`
-# (argument: test) can work, and says what it does. A second run finds
-# everything in place and takes a second.
+# Brings a Debian 12 or 13 to where `make demo` (argument: run), `make test`
+# (argument: test) or `make bench` (argument: bench) can work, and says what it
+# does. A second run finds everything in place and takes a second.
 set -eu
 cd "$(dirname "$0")/.."
 purpose=${1:-run}
+peers=""
+if [ "$purpose" = bench ]; then
+    # What the drive is measured beside, and what measures it.
+    peers="apache2-bin nginx libnginx-mod-http-dav-ext python3-cheroot nghttp2-client"
+    purpose=test
+fi
 
 say() { printf '%s\n' "[setup] $*"; }
 
@@ -36,6 +42,7 @@ if [ "$purpose" = test ]; then
     # libatomic1: the browser driver's own Node needs it.
     packages="$packages git chromium libatomic1 rclone cadaver curl poppler-utils qpdf strace libfaketime"
 fi
+packages="$packages $peers"
 # shellcheck disable=SC2086  # a list of words is meant
 missing=$(missing_packages $packages)
 if [ -n "$missing" ]; then

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from datetime import date
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from lxml import etree
 
+from appliance.core import naming, tree
 from appliance.core.errors import BadInput
 from appliance.dav import multistatus
 from appliance.dav.multistatus import Asked, Item, Name
@@ -56,8 +59,16 @@ def test_an_empty_body_asks_for_the_compact_set() -> None:
     assert file["200"]["{DAV:}creationdate"] == "2026-11-03T09:10:11Z"
 
 
-def test_a_member_with_a_long_name_takes_less_than_460_bytes() -> None:
-    href = "/Construc%C8%9Bii%20Bucure%C8%99ti%20SRL%20(12345678)/Primite/2026-11/" + "N" * 60 + "/"
+@pytest.mark.parametrize("folder", [["De aprobat"], ["Primite", "2026-11"]])
+def test_a_member_with_the_longest_names_takes_less_than_460_bytes(folder: list[str]) -> None:
+    client = naming.client_folder_name(
+        "Întreprinderea de Construcții, Montaj & Reparații București S.R.L.", "RO12345678"
+    )
+    day = date(2026, 11, 3)
+    partner = "Societatea Națională de Transport Feroviar Călători"
+    name = naming.standard_name(day, partner, "FACT" + "2" * 40, "x", day)
+    assert (len(client), len(name)) == (naming.CLIENT_LENGTH, naming.NAME_LENGTH)
+    href = tree.join([client, *folder, name], collection=True)
     one = len(multistatus.render(Asked(), [FOLDER._replace(href=href)]))
     two = len(multistatus.render(Asked(), [FOLDER._replace(href=href)] * 2))
     assert two - one < 460

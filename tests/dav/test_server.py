@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from appliance import dav
 from appliance.core.errors import ConfigError, SchemaUnknown
 from appliance.core.roles import Status
-from tests.support.dav import World, make_world, served
+from tests.support.dav import World, at, make_world, moved, served
 
 MEGABYTE = 1024 * 1024
 
@@ -57,16 +57,45 @@ def test_the_rest_of_a_long_file_is_not_read_for_a_client_that_has_left(world: W
     assert read_so_far(world.pid) - before < 48 * MEGABYTE
 
 
-def test_forty_downloads_that_stand_still_stop_nobody(world: World) -> None:
+def resident(pid: int) -> int:
+    """Return the bytes of memory that the process has now."""
+    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    (kilobytes,) = (line.split()[1] for line in lines if line.startswith("VmRSS:"))
+    return int(kilobytes) * 1024
+
+
+def test_forty_stalled_downloads_and_two_hundred_idle_connections_stop_nobody(
+    world: World,
+) -> None:
     row = world.add(pdf=bytes(32 * MEGABYTE))
     stalled = [start(world, row.path(f"{row.name}.pdf")) for _ in range(40)]
-    idle = [socket.create_connection(("127.0.0.1", world.port)) for _ in range(100)]
+    idle = [socket.create_connection(("127.0.0.1", world.port)) for _ in range(200)]
     try:
-        assert world.listing("/", "ana").status == 207
+        assert world.listing(at("De aprobat"), "ana").status == 207
         assert world.ask("GET", row.path(f"{row.name}.xml"), "ana").status == 200
+        assert len(world.ask("GET", row.path(f"{row.name}.pdf"), "ana").body) == 32 * MEGABYTE
+        assert world.move(row.path(), moved(row, "Aprobate"), "ana").status == 201
+        # Forty whole files would be 1,280 MB.
+        assert resident(world.pid) < 400 * MEGABYTE
     finally:
         for each in [*stalled, *idle]:
             each.close()
+
+
+def test_a_long_download_takes_no_memory_of_its_length(world: World) -> None:
+    row = world.add(xml=bytes(256 * MEGABYTE))
+    path = row.path(f"{row.name}.xml")
+    before = 0
+    for _ in range(2):
+        with closing(http.client.HTTPConnection("127.0.0.1", world.port, timeout=60)) as connection:
+            connection.request("GET", path, headers=world.authorization("ana"))
+            answer, length = connection.getresponse(), 0
+            while part := answer.read(MEGABYTE):
+                length += len(part)
+        assert length == 256 * MEGABYTE
+        # The first one brings in what every one needs.
+        before, grown = resident(world.pid), resident(world.pid) - before
+    assert grown < 10 * MEGABYTE
 
 
 def test_when_two_people_move_one_folder_at_once_one_is_told(world: World) -> None:
