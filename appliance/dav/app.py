@@ -38,6 +38,8 @@ from appliance.store.files import Archive
 
 log = logging.getLogger(__name__)
 
+_WINDOWS = b"Microsoft-WebDAV-MiniRedir"
+
 STATUS_CODES: Mapping[type[ArhivarError], int] = {
     TooLarge: 413,
     BadInput: 400,
@@ -168,7 +170,8 @@ class Drive:
         if isinstance(visitor, Answer):
             return visitor
         self._last_used.note(visitor.device, at)
-        resources = Resources(visitor.viewer, self._archive, at)
+        windows = _WINDOWS in (request.header(b"user-agent") or b"")
+        resources = Resources(visitor.viewer, self._archive, at, windows=windows)
         verb = VERBS.get(request.method, OTHER_VERBS)
         if verb.acts and visitor.device.read_only:
             return error(403, _READ_ONLY_DEVICE, resources.language)

@@ -48,7 +48,7 @@ async def get(request: Request, resources: Resources) -> Answer | None:
         return error(404, ABSENT, resources.language)
     with file:
         try:
-            item = await as_it_is(file, node)
+            item = node.item if node.text else await as_it_is(file, node)
         except Damaged:
             log.error("drive: a file of %s is damaged in the archive", entry and entry.uid)
             raise

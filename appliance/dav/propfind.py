@@ -34,6 +34,9 @@ async def propfind(request: Request, resources: Resources, listings: Listings) -
         sight = resources.sight(node)
         if sight is not None:
             members = await listings.members(node.item.href, sight, renderer)
+            note = resources.note(node)
+            if note is not None:
+                members += renderer(note.item).encode()
         else:
             members = "".join(map(renderer, resources.members(node))).encode()
     # The folder itself is dated anew each time, so only its members are kept.

@@ -6,6 +6,8 @@ reads; what the person may not see is absent, in every form.
 
 from __future__ import annotations
 
+import hashlib
+import os
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -14,11 +16,14 @@ from typing import BinaryIO
 
 from appliance.core import tree
 from appliance.core.roles import Status, Viewer
+from appliance.core.sentence import Sentence
 from appliance.core.times import to_text
 from appliance.core.tree import Folder, Place
 from appliance.dav.multistatus import Item
 from appliance.store import drive
 from appliance.store.files import Archive
+
+WINDOWS_MOST = 1_900  # members of less than 460 bytes and the note, in 1,000,000 bytes
 
 _MIME = re.compile(r"[a-zA-Z0-9!#$&^_.+-]{1,60}/[a-zA-Z0-9!#$&^_.+-]{1,80}")
 
@@ -33,16 +38,25 @@ class Node:
     document: drive.DriveDocument | None = None
     notice: drive.DriveNotice | None = None
     file: drive.DriveFile | None = None
+    text: bytes = b""  # of a file that is nobody's document
 
 
 class Resources:
-    """The tree as `viewer` sees it at one moment."""
+    """The tree as `viewer` sees it at one moment.
 
-    def __init__(self, viewer: Viewer, archive: Archive, at: datetime) -> None:
+    Windows reads no more than 1,000,000 bytes of a folder and then shows none of
+    it. With `windows` the folders before the archive hold the oldest 1,900
+    documents and, when there are others, a note that says so.
+    """
+
+    def __init__(
+        self, viewer: Viewer, archive: Archive, at: datetime, *, windows: bool = False
+    ) -> None:
         self.viewer = viewer
         self.language = viewer.language
         self._archive = archive
         self._at = at
+        self._oldest = WINDOWS_MOST if windows else None
         # Folders above the documents are made at the asking: a listing of now.
         self._now = to_text(at)
 
@@ -69,7 +83,7 @@ class Resources:
             return self._above(place, client)
         node = self._document(place, client) or self._notice(place, client)
         if node is None:
-            return None
+            return self._note_at(place, client)
         return self._file(node, place.file) if place.file else self._with_newest(node)
 
     def sight(self, node: Node) -> drive.Sight | None:
@@ -78,11 +92,33 @@ class Resources:
         if client is None or place.folder is None or place.name:
             return None
         if place.folder in tree.STATUS_OF:
-            return drive.sight_of(self.viewer, client.id, tree.STATUS_OF[place.folder])
+            status = tree.STATUS_OF[place.folder]
+            return drive.sight_of(self.viewer, client.id, status, oldest=self._oldest)
         if place.month:
             kind = tree.KIND_OF[place.folder]
             return drive.sight_of(self.viewer, client.id, Status.ARCHIVED, kind, place.month)
         return None
+
+    def note(self, node: Node) -> Node | None:
+        """Return the note in a folder that does not show everything, None in any other."""
+        sight = self.sight(node)
+        if node.client is None or sight is None or not drive.holds_more(sight):
+            return None
+        name = _NOTE_NAME.in_language(self.language)
+        text = f"\ufeff{_NOTE.in_language(self.language)}\r\n".encode()
+        place = replace(node.place, name=name)
+        date = node.client.created_at
+        item = Item(
+            tree.join(place.segments, collection=False),
+            name,
+            date,
+            date,
+            collection=False,
+            size=len(text),
+            mime="text/plain; charset=utf-8",
+            etag=etag_of(hashlib.sha256(text).hexdigest()),
+        )
+        return Node(place, item, node.client, text=text)
 
     def members(self, node: Node) -> Iterator[Item]:
         """Yield the members of a collection that has no `sight()`: there are never many."""
@@ -102,6 +138,11 @@ class Resources:
 
     def open(self, node: Node) -> BinaryIO:
         """Open the bytes of a file; raises `NotFound` when the archive has lost them."""
+        if node.text:
+            note = os.fdopen(os.memfd_create("note"), "w+b")
+            note.write(node.text)
+            note.flush()
+            return note
         entry = node.document or node.notice
         if entry is None or node.file is None:
             raise ValueError("only a file can be opened")
@@ -115,6 +156,12 @@ class Resources:
     def _above(self, place: Place, client: drive.ClientRow) -> Node:
         item = self._collection(place, client.created_at, self._now)
         return Node(place, item, client)
+
+    def _note_at(self, place: Place, client: drive.ClientRow) -> Node | None:
+        name = _NOTE_NAME.in_language(self.language)
+        if place.file or tree.key(place.name) != tree.key(name):
+            return None
+        return self.note(self._above(replace(place, name=""), client))
 
     def _document(self, place: Place, client: drive.ClientRow) -> Node | None:
         found = drive.resolve(self.viewer, client.id, place.name)
@@ -179,3 +226,12 @@ class Resources:
 def etag_of(sha256: str) -> str:
     """Return the strong ETag of the bytes with this digest, in its quotes."""
     return f'"{sha256[:32]}"'
+
+
+_NOTE_NAME = Sentence("Mai sunt documente.txt", "There are more documents.txt")
+_NOTE = Sentence(
+    "Windows nu poate deschide dosare mai mari, așa că aici sunt cele mai vechi 1.900 de "
+    "documente. Celelalte apar pe măsură ce le muți pe acestea, iar în portal le vezi pe toate.",
+    "Windows cannot open larger folders, so these are the oldest 1,900 documents; "
+    "the others appear as you move these, and the portal shows all of them",
+)

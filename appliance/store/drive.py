@@ -34,6 +34,7 @@ __all__ = [
     "files_of",
     "files_of_notice",
     "find_client",
+    "holds_more",
     "notices_in",
     "periods_in",
     "resolve",
@@ -42,6 +43,7 @@ __all__ = [
     "stamp",
 ]
 
+_FIRST_RECEIVED = "ORDER BY received_at, id"
 _MOMENT = len("2026-11-24T19:30:00.000000Z")  # every moment of the store (core/times.py)
 
 
@@ -58,7 +60,7 @@ class Sight:
     """A folder that holds documents, and what somebody sees of it: two who see the same are equal.
 
     `documents` and `notices` are the conditions of `store.scope` with their values;
-    without notices the folder has none.
+    without notices the folder has none. `oldest` of the documents are seen, None: all.
     """
 
     client_id: int
@@ -67,6 +69,7 @@ class Sight:
     period: str | None
     documents: tuple[str, tuple[Any, ...]]
     notices: tuple[str, tuple[Any, ...]] | None
+    oldest: int | None = None
 
 
 class DriveFile(NamedTuple):
@@ -155,8 +158,10 @@ def sight_of(
     status: Status,
     kind: Kind | None = None,
     period: str | None = None,
+    *,
+    oldest: int | None = None,
 ) -> Sight:
-    """Return what this person sees of a folder.
+    """Return what this person sees of a folder, on request only the oldest documents of it.
 
     For `archived` give kind and period; the other three folders hold all kinds.
     Notices are filed under Altele.
@@ -165,7 +170,8 @@ def sight_of(
     if (status, kind) == (Status.ARCHIVED, Kind.OTHER) and viewer.roles_at(client_id):
         seen = notices_seen(viewer)
         notices = seen.sql, tuple(seen.values)
-    return Sight(client_id, status, kind, period, (documents.sql, tuple(documents.values)), notices)
+    seen_of = documents.sql, tuple(documents.values)
+    return Sight(client_id, status, kind, period, seen_of, notices, oldest)
 
 
 def documents_in(sight: Sight) -> list[str]:
@@ -176,12 +182,30 @@ def documents_in(sight: Sight) -> list[str]:
     """
     folder, values = _folder_of(sight)
     condition, more = sight.documents
+    index, end, values = "document_folder", "", [*values, *more]
+    if sight.oldest is not None:
+        index, end = "document_oldest", f"{_FIRST_RECEIVED} LIMIT ?"
+        values.append(sight.oldest)
     rows = ENGINE.run_now_tuples(
         "SELECT changed_at || received_at || folder_name FROM document "
-        f"INDEXED BY document_folder WHERE {folder} AND ({condition})",
-        [*values, *more],
+        f"INDEXED BY {index} WHERE {folder} AND ({condition}) {end}",
+        values,
     )
     return [line for (line,) in rows]
+
+
+def holds_more(sight: Sight) -> bool:
+    """Tell whether the folder has documents for this person beyond its `oldest`."""
+    if sight.oldest is None:
+        return False
+    folder, values = _folder_of(sight)
+    condition, more = sight.documents
+    rows = ENGINE.run_now_tuples(
+        f"SELECT 1 FROM document INDEXED BY document_oldest WHERE {folder} AND ({condition}) "
+        f"{_FIRST_RECEIVED} LIMIT 1 OFFSET ?",
+        [*values, *more, sight.oldest],
+    )
+    return bool(rows)
 
 
 def notices_in(sight: Sight) -> list[str]:
