@@ -182,6 +182,7 @@ def folders_without_a_row(demo: Demo) -> set[str]:
     return folders_written(demo) - known
 
 
+@pytest.mark.full
 @pytest.mark.timeout(300)
 def test_killed_in_the_middle_of_everything_it_loses_and_doubles_nothing(tmp_path: Path) -> None:
     demo = Demo(tmp_path / "data", invoices=45)

@@ -229,6 +229,7 @@ def test_a_vault_that_is_away_is_waited_for(installation: Installation, simulato
     assert installation.log().count("the vault does not answer") == 1
 
 
+@pytest.mark.full
 def test_a_database_that_somebody_locks_is_waited_for(installation: Installation) -> None:
     installation.start("sync")
     installation.wait("one filed", lambda: installation.count("document"))

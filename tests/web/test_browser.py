@@ -337,7 +337,16 @@ def pages_of(portal: Served) -> list[tuple[str | None, str]]:
     ]
 
 
-@pytest.mark.parametrize("width", [320, 360, 768, 1440])
+# The narrowest and a tablet's, beside the two that people use, with the long campaigns.
+@pytest.mark.parametrize(
+    "width",
+    [
+        pytest.param(320, marks=pytest.mark.full),
+        360,
+        pytest.param(768, marks=pytest.mark.full),
+        1440,
+    ],
+)
 def test_every_page_fits_the_screen_and_axe_finds_nothing_serious(
     chromium: Browser, portal: Served, width: int
 ) -> None:
