@@ -81,6 +81,8 @@ class Database:
         connect = _look if read_only else _connect
         self.path = directory / "vault.db"
         self._keyring = keyring
+        self._written: dict[tuple[bytes, int], int] = {}  # the highest versions committed
+        self._writing: dict[tuple[bytes, int], int] = {}  # those of the transaction under way
         self.durable = connect(self.path)
         # Counters may lose their last second in a power cut, never in a crash:
         # ANAF counts as well, and an fsync for each call would cost more than the call.
@@ -90,18 +92,24 @@ class Database:
     def _read_marks(self) -> None:
         (self.installation,) = self.durable.execute("SELECT uid FROM installation").fetchone()
         self._written = self._audited_versions()
-        self._distrusted = self._find_rolled_back()
+        self._log_rolled_back()
 
     def close(self) -> None:
         for connection in (self.durable, self.counters, self._shred):
             connection.close()
 
-    def transaction(self) -> AbstractContextManager[sqlite3.Connection]:
+    @contextmanager
+    def transaction(self) -> Iterator[sqlite3.Connection]:
         """Commit durably at the end, or leave everything as it was.
 
         Raises `Busy` when the disk is full or another process holds the lock.
         """
-        return _transaction(self.durable)
+        try:
+            with _transaction(self.durable) as connection:
+                yield connection
+            self._written.update(self._writing)
+        finally:
+            self._writing.clear()
 
     def counting(self) -> AbstractContextManager[sqlite3.Connection]:
         """Like `transaction()`, without waiting for the disk."""
@@ -145,7 +153,7 @@ class Database:
             },
             at=at,
         )
-        self._distrusted.discard(key)
+        self._writing[key] = version
         return version
 
     def get(self, subject: bytes, purpose: Purpose) -> tuple[bytes, int] | None:
@@ -169,7 +177,7 @@ class Database:
         if row is None:
             return None
         version, body, high = row
-        if version != high or (subject, purpose) in self._distrusted:
+        if version != high or version < self._written.get((subject, purpose), 0):
             raise SealBroken
         return version, body
 
@@ -389,21 +397,16 @@ class Database:
                 continue  # `audit_breaks()` names it
         return written
 
-    def _find_rolled_back(self) -> set[tuple[bytes, int]]:
-        found = {
-            (subject, purpose)
-            for subject, purpose, version in self.durable.execute(
-                "SELECT subject, purpose, version FROM record"
-            )
-            if version < self._written.get((subject, purpose), 0)
-        }
-        for subject, purpose in sorted(found):
-            log.error(
-                "record %s/%d is older than the audit log says and is not used",
-                subject.hex(),
-                purpose,
-            )
-        return found
+    def _log_rolled_back(self) -> None:
+        for subject, purpose, version in self.durable.execute(
+            "SELECT subject, purpose, version FROM record ORDER BY subject, purpose"
+        ):
+            if version < self._written.get((subject, purpose), 0):
+                log.error(
+                    "record %s/%d is older than the audit log says and is not used",
+                    subject.hex(),
+                    purpose,
+                )
 
 
 @contextmanager

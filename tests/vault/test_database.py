@@ -121,12 +121,37 @@ def test_a_row_put_back_with_its_high_mark_is_found_by_the_audit_chain(
     put(database, ALFA, b"two")
     database.durable.execute("UPDATE record SET version = ?, body = ?", old)
     database.durable.execute("UPDATE record_high SET version = 1")
+    with pytest.raises(SealBroken):
+        database.get(ALFA, Purpose.TOKENS)
     again = open_again(directory)
     with pytest.raises(SealBroken):
         again.get(ALFA, Purpose.TOKENS)
     put(again, ALFA, b"three")
     assert again.get(ALFA, Purpose.TOKENS) == (b"three", 3)
     again.close()
+
+
+def test_a_write_that_failed_makes_an_old_row_no_more_trusted_and_a_new_one_no_less(
+    database: Database,
+) -> None:
+    put(database, ALFA, b"one")
+    old = database.durable.execute("SELECT version, body FROM record").fetchone()
+    put(database, ALFA, b"two")
+
+    def fail() -> None:
+        with database.transaction():
+            database.put(ALFA, Purpose.TOKENS, b"three", at=AT)
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        fail()
+    assert database.get(ALFA, Purpose.TOKENS) == (b"two", 2)
+    database.durable.execute("UPDATE record SET version = ?, body = ?", old)
+    database.durable.execute("UPDATE record_high SET version = 1")
+    with pytest.raises(ZeroDivisionError):
+        fail()
+    with pytest.raises(SealBroken):
+        database.get(ALFA, Purpose.TOKENS)
 
 
 def test_two_rows_that_were_exchanged_do_not_open(database: Database) -> None:
