@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 from datetime import datetime
 from urllib.parse import urlsplit
@@ -11,8 +12,11 @@ from appliance.core.sentence import Sentence
 from appliance.core.times import to_text
 from appliance.vault.database import Database
 from appliance.vault.envelope import Purpose
+from appliance.vault.errors import SealBroken
 from appliance.vault.oauth import Application
 from appliance.vault.secret import Secret
+
+log = logging.getLogger(__name__)
 
 PRINTABLE = re.compile(r"[\x21-\x7e]{1,4096}")
 _CLIENT_ID = re.compile(r"[A-Za-z0-9._~-]{1,200}")
@@ -66,8 +70,13 @@ class Registration:
             self._db.append("application:set", by, client_id, {}, at=at)
 
     def get(self) -> Application | None:
+        """Return it, None when there is none or its secret does not open: to be entered (again)."""
         row = self._db.durable.execute("SELECT client_id, redirect_uri FROM application").fetchone()
-        record = self._db.get(self._db.installation, Purpose.CLIENT_SECRET)
+        try:
+            record = self._db.get(self._db.installation, Purpose.CLIENT_SECRET)
+        except SealBroken:
+            log.error("the application's client_secret does not open; it has to be entered again")
+            record = None
         if row is None or record is None:
             return None
         return Application(row[0], Secret(record[0].decode()), row[1])

@@ -11,13 +11,15 @@
 Each GET of ANAF's carries `Arhivar-Cif`, a CIF that a person gave to a grant; `cif=` must
 be the same. The vault answers itself, with `Arhivar-Reason`: 403 unmapped,
 cif-mismatch or refused; 429 rate, list-quota or message-quota, with
-Retry-After and, to the millisecond, Arhivar-Retry-Ms; 503 needs-authorisation,
-or busy with Retry-After when the disk takes no more; 502 unreachable. Everything
-else is ANAF's answer as it came, of its headers only those listed here, and
-`Arhivar-Grant`, the grant whose token was used. When ANAF says in it that this
-grant's holder has no right on the CIF, sync reports that to `not-allowed`;
-`again` tells that another grant may have the right. A grant whose token ANAF
-rejects, renewed or not, gives way to the next one of the CIF in the same call.
+Retry-After and, to the millisecond, Arhivar-Retry-Ms; 503 needs-authorisation when
+a person with a certificate has to; with Retry-After, 503 second-try (ANAF refused a
+renewal once), 503 application (it refused the firm's application, or there is none),
+503 busy (the disk takes no more) and 502 unreachable. Everything else is ANAF's
+answer as it came, of its headers only those listed here, and `Arhivar-Grant`, the
+grant whose token was used. When ANAF says in it that this grant's holder has no
+right on the CIF, sync reports that to `not-allowed`; `again` tells that another
+grant may have the right. A grant whose token ANAF rejects, renewed or not, gives
+way to the next one of the CIF in the same call.
 """
 
 from __future__ import annotations
@@ -59,6 +61,7 @@ _PASSED_ON = (
 _VALUE = re.compile(r"[A-Za-z0-9]{1,20}")
 _CIF = re.compile(r"[0-9]{2,13}")
 _TIMEOUT = httpx.Timeout(60, connect=10, pool=60)
+_FOR_THE_HOLDER = (NeedsAuthorisation, SealBroken)
 _TEST_SECONDS = 25  # a person waits, and the portal for 30
 # ANAF's 429 is not known to say how long; doubled each time that it says it again.
 _PAUSE_SECONDS = 15
@@ -152,8 +155,15 @@ class Gateway:
                 Arhivar_Retry_Ms=str(error.retry_ms),
                 Arhivar_Reason=error.reason,
             )
-        except (NeedsAuthorisation, TokenRefused, SealBroken) as error:
+        except _FOR_THE_HOLDER as error:
             return Answer.refusal(503, error.sentence, Arhivar_Reason="needs-authorisation")
+        except TokenRefused as error:
+            return Answer.refusal(
+                503,
+                error.sentence,
+                Arhivar_Reason="second-try" if error.code == "invalid_grant" else "application",
+                Retry_After=str(int(SECOND_TRY.total_seconds())),
+            )
         except Unreachable as error:
             return Answer.refusal(
                 502, error.sentence, Arhivar_Reason="unreachable", Retry_After="60"
@@ -266,12 +276,9 @@ class Gateway:
                     )
             except NoAnswer:
                 raise
-            except (NotFound, BadInput) as error:
-                problem = problem or NeedsAuthorisation(error.sentence)
-                continue
-            except (NeedsAuthorisation, TokenRefused, SealBroken, Unreachable) as error:
-                # A second certificate may reach the company; else the first problem is told.
-                problem = problem or error
+            except (*_FOR_THE_HOLDER, NotFound, BadInput, TokenRefused, Unreachable) as error:
+                # A second certificate may reach the company.
+                problem = _rather(problem, error)
                 continue
             if response.status_code == 401:
                 self._rejected[grant] = at
@@ -321,20 +328,24 @@ class Gateway:
                 self._limits.give_back(target.call, at=at)
                 raise NoAnswer(_REDIRECTED)
             self._grants.used(grant, at=at)
-            headers = self._headers(response, target.call, at) | {"Arhivar-Grant": grant}
+            headers = self._headers(response, access, target.call, at) | {"Arhivar-Grant": grant}
         except BaseException:
             # Else its connection is never used again, and there are 64.
             await response.aclose()
             raise
         return Answer(response.status_code, _stream(response, access.token), headers)
 
-    def _headers(self, response: httpx.Response, call: Call, at: datetime) -> dict[str, str]:
+    def _headers(
+        self, response: httpx.Response, access: Access, call: Call, at: datetime
+    ) -> dict[str, str]:
         """Return what is passed on of the headers; after a 429 of ANAF's everybody waits."""
         headers = {
             name: value
             for name in _PASSED_ON
             # No answer of ours may hold anything else, and nobody needs it.
-            if (value := response.headers.get(name)) is not None and value.isascii()
+            if (value := response.headers.get(name)) is not None
+            and value.isascii()
+            and access.token.reveal() not in value
         }
         if response.status_code != 429:
             self._too_many = 0
@@ -395,13 +406,25 @@ class Gateway:
         self._refusals.note(reason, request.peer_uid, call, cif=cifs.mask_cnp(cif), at=at)
 
 
+def _rather(before: ArhivarError | None, error: ArhivarError) -> ArhivarError:
+    """Return which of a CIF's problems is told: the first one that ends without its holder."""
+    if isinstance(error, NotFound):  # revoked just now
+        error = NeedsAuthorisation(error.sentence)
+    if isinstance(error, BadInput):
+        error = TokenRefused("no_application", error.sentence)
+    if before is None:
+        return error
+    both = [before, error]
+    return next((one for one in both if not isinstance(one, _FOR_THE_HOLDER)), before)
+
+
 def _retry_after(text: str, at: datetime) -> int | None:
     """Return the seconds that Retry-After asks for, as a number or as a date; None for neither."""
-    if text.isascii() and text.isdigit():
+    if re.fullmatch(r"[0-9]{1,9}", text):
         return int(text)
     try:
         moment = parsedate_to_datetime(text)
-    except ValueError:
+    except (ValueError, OverflowError):
         return None
     if moment.tzinfo is None:
         return None

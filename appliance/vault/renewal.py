@@ -28,7 +28,7 @@ from appliance.vault.application import Registration
 from appliance.vault.database import Database
 from appliance.vault.errors import NeedsAuthorisation, SealBroken, TokenRefused, Unreachable
 from appliance.vault.grants import Grants, renew_at
-from appliance.vault.oauth import AuthorisationServer, TokenPair
+from appliance.vault.oauth import Application, AuthorisationServer, TokenPair, refusal
 from appliance.vault.secret import Secret
 from appliance.vault.tokens import Tokens, needs_authorisation
 from appliance.vault.wire import places
@@ -41,6 +41,7 @@ BETWEEN_LOOKS = timedelta(hours=1)
 # Of 300 that were authorised on one day; there are 30 days for them.
 A_LOOK = 50
 _CLOCK = timedelta(hours=1)  # so far a clock may be set back; what lies further ahead is wrong
+_OF_THE_APPLICATION = ("invalid_client", "unauthorized_client")
 _random = random.SystemRandom()
 _sleep = asyncio.sleep  # where a test moves the time
 
@@ -51,6 +52,18 @@ class Access:
 
     token: Secret
     version: int
+
+
+@dataclass(frozen=True)
+class _Held:
+    """ANAF refused the application: for ten minutes no grant is renewed with it."""
+
+    at: datetime
+    application: Application
+    code: str
+
+    def holds(self, application: Application, at: datetime) -> bool:
+        return application == self.application and self.at <= at < self.at + SECOND_TRY
 
 
 class Renewal:
@@ -74,6 +87,7 @@ class Renewal:
         self._directory = directory
         self._now = now
         self._flights: dict[str, asyncio.Task[Access]] = {}
+        self._held: _Held | None = None
         self._replaced: dict[str, datetime] = {}
 
     async def settle(self) -> None:
@@ -89,7 +103,8 @@ class Renewal:
                 until = await self.look()
             except Exception as error:  # the edge: its text might hold what nobody may read
                 log.error("%s while renewing\n%s", type(error).__name__, places(error))
-            wait = (until - self._now()).total_seconds()
+            # A clock that was set back meanwhile must not make it longer.
+            wait = min(until - self._now(), BETWEEN_LOOKS * 0.99).total_seconds()
             # Not at the same second as every other installation.
             await _sleep(max(1.0, wait) + _random.uniform(0, 30))
 
@@ -100,9 +115,13 @@ class Renewal:
         Trouble that is not the grant's own ends the look, so nobody insists.
         """
         self._keep_unsaved()
-        for uid in self._due(self._now())[:A_LOOK]:
+        asked = 0
+        for uid in self._due(self._now()):
+            if asked == A_LOOK:
+                break
             try:
                 _, version = self._tokens.pair(uid)
+                asked += 1  # what does not open takes nobody's place
                 await self._renew(self._grants.row(uid), version, self._now())
             except TokenRefused as error:
                 if error.code != "invalid_grant":
@@ -144,8 +163,10 @@ class Renewal:
     async def access(self, uid: str, *, at: datetime) -> Access:
         """Return a token for use now, renewed when it is due.
 
-        A renewal that fails is no matter while the access token lives. Raises
-        `NeedsAuthorisation` or `Unreachable` when there is nothing left to use.
+        A renewal that fails is no matter while the access token lives. When there is
+        nothing left to use: `NeedsAuthorisation` when only a person helps, `TokenRefused`
+        or `BadInput` before ANAF's second refusal or when the application is at fault,
+        else `Unreachable`.
         """
         row = self._grants.row(uid)
         pair, version = self._tokens.pair(uid)
@@ -201,32 +222,53 @@ class Renewal:
             # Another process may have been refused while we waited for the lock.
             _require_may_refresh(self._grants.row(uid), at)
             try:
-                try:
-                    fresh = await self._server.refresh(self._registration.registered(), pair, at=at)
-                except TokenRefused as error:
-                    fresh = await self._refused(uid, pair, error, at)
-            except Unreachable:
-                self._wait(uid, at + AFTER_TROUBLE, at=at)
+                fresh = await self._ask(uid, pair, at)
+            except (TokenRefused, Unreachable) as error:
+                pair, current = self._tokens.pair(uid)
+                if current != version:  # somebody authorised again meanwhile
+                    return Access(pair.access, current)
+                self._note(uid, error, at)
                 raise
             self._tokens.keep(uid, fresh, version, at=at)
             pair, current = self._tokens.pair(uid)
             return Access(pair.access, current)
 
-    async def _refused(
-        self, uid: str, pair: TokenPair, error: TokenRefused, at: datetime
-    ) -> TokenPair:
+    async def _ask(self, uid: str, pair: TokenPair, at: datetime) -> TokenPair:
+        """Return the next pair; at the second try the pair before counts as well."""
+        application = self._registration.registered()
+        if self._held is not None and self._held.holds(application, at):
+            raise refusal(self._held.code)
+        try:
+            return await self._server.refresh(application, pair, at=at)
+        except TokenRefused as error:
+            if error.code in _OF_THE_APPLICATION:
+                self._held = _Held(at, application, error.code)
+            older = self._tokens.previous(uid)
+            if (
+                error.code != "invalid_grant"
+                or self._grants.row(uid)["refused_at"] is None
+                or older is None
+                or older.refresh == pair.refresh
+            ):
+                raise
+            try:
+                return await self._server.refresh(application, older, at=at)
+            except TokenRefused:
+                raise error from None
+
+    def _note(self, uid: str, error: TokenRefused | Unreachable, at: datetime) -> None:
+        """Write down what follows from ANAF's answer; raises instead of `error` what is truer."""
+        if not isinstance(error, TokenRefused):
+            self._wait(uid, at + AFTER_TROUBLE, at=at)
+            return
+        if error.code in _OF_THE_APPLICATION:
+            return  # `_held`: it says nothing of the grant
         if error.code != "invalid_grant":
             self._wait(uid, at + AFTER_TROUBLE, at=at)
-            raise error
+            return
         if self._grants.row(uid)["refused_at"] is None:
             self._wait(uid, at + SECOND_TRY, at=at, refused=True)
-            raise error
-        older = self._tokens.previous(uid)
-        if older is not None and older.refresh != pair.refresh:
-            try:
-                return await self._server.refresh(self._registration.registered(), older, at=at)
-            except TokenRefused:
-                pass
+            raise _refused_once()
         with self._db.transaction() as connection:
             connection.execute(
                 "UPDATE spv_grant SET state = 'needs_authorisation' "
@@ -285,7 +327,20 @@ def _require_may_refresh(row: dict[str, Any], at: datetime) -> None:
     if row["state"] != "active":
         raise needs_authorisation()
     if not _may_refresh(row, at):
-        raise needs_authorisation() if row["refused_at"] else _no_token_now()
+        raise _refused_once() if row["refused_at"] else _no_token_now()
+
+
+def _refused_once() -> TokenRefused:
+    return TokenRefused(
+        "invalid_grant",
+        Sentence(
+            "ANAF a refuzat reînnoirea autorizării SPV. După zece minute încercăm singuri a doua "
+            "oară; dacă și atunci este refuzată, titularul certificatului o dă din nou.",
+            "ANAF refused to renew the SPV authorisation; after ten minutes it is tried a second "
+            "time without you, and if it is refused then as well the certificate's holder has to "
+            "give it again",
+        ),
+    )
 
 
 def _no_token_now() -> Unreachable:

@@ -220,7 +220,7 @@ async def test_the_test_says_what_is_wrong(vault: VaultProcess, anaf: Anaf) -> N
     assert len(anaf.refreshes) == 1
 
 
-async def test_the_test_says_that_the_holder_has_to_authorise_again(
+async def test_the_test_says_that_a_refused_renewal_is_tried_a_second_time(
     vault: VaultProcess, anaf: Anaf
 ) -> None:
     await vault.register()
@@ -229,4 +229,4 @@ async def test_the_test_says_that_the_holder_has_to_authorise_again(
     anaf.token_answer = (400, b'{"error":"invalid_grant"}')
     tested = (await vault.enrol.post(f"/grants/{grant}/test")).json()
     assert tested["ok"] is False
-    assert "leagă din nou SPV" in tested["sentence"]["ro"]
+    assert "a doua oară" in tested["sentence"]["ro"]

@@ -79,6 +79,14 @@ async def test_an_answer_that_repeats_the_token_is_cut_before_it(
     assert (await vault.enrol.get("/status")).status_code == 200
 
 
+async def test_a_header_that_repeats_the_token_is_left_out(vault: VaultProcess, anaf: Anaf) -> None:
+    await vault.enrolled(CIF)
+    anaf.api_headers = [(b"x-correlation-id", b"for " + anaf.issued[0].encode())]
+    answer = await vault.list(CIF)
+    assert answer.status_code == 200
+    assert "x-correlation-id" not in answer.headers
+
+
 @pytest.mark.parametrize("status", [301, 302, 303, 304, 307, 308])
 async def test_a_redirect_of_anaf_is_no_answer_and_leads_nowhere(
     vault: VaultProcess, anaf: Anaf, status: int
@@ -279,7 +287,7 @@ async def test_without_a_token_that_lives_the_answer_is_503(
     for _ in range(3):
         answer = await vault.list(CIF)
         assert answer.status_code == 503
-        assert answer.headers["Arhivar-Reason"] == "needs-authorisation"
+        assert answer.headers["Arhivar-Reason"] == "second-try"
     assert len(anaf.refreshes) == 1, "no retry before ten minutes are over"
 
 
@@ -365,6 +373,8 @@ async def test_a_429_that_says_nothing_is_waited_out_longer_each_time_and_spends
         ("Tue, 24 Nov 2026 11:00:00 GMT", "1"),
         ("soon", "15"),
         ("99999999", "300"),
+        ("9" * 5000, "15"),
+        ("Tue, 24 Nov 2026 12:00:40 +99999999999999999999", "15"),
     ],
 )
 async def test_retry_after_is_read_as_seconds_or_as_a_date(

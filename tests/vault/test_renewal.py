@@ -8,8 +8,9 @@ from datetime import timedelta
 import pytest
 
 from appliance.vault.envelope import Purpose
-from tests.support.anaf import INVALID_GRANT, MAINTENANCE, Anaf
-from tests.support.vault import START, World
+from appliance.vault.secret import Secret
+from tests.support.anaf import CLIENT_ID, INVALID_GRANT, MAINTENANCE, Anaf
+from tests.support.vault import CALLBACK, START, World
 
 
 async def test_a_token_is_renewed_past_two_thirds_of_its_life_and_not_before(
@@ -151,6 +152,56 @@ async def test_a_grant_needs_authorisation_only_after_a_second_refusal(
     assert len(anaf.refreshes) == 2, "no retry loop"
 
 
+@pytest.mark.parametrize("refusals_before", [0, 1])
+async def test_who_authorises_while_anaf_refuses_the_old_pair_is_not_asked_again(
+    world: World, anaf: Anaf, refusals_before: int
+) -> None:
+    uid = await world.authorise()
+    world.now = START + timedelta(days=91)
+    anaf.token_answer = INVALID_GRANT
+    for _ in range(refusals_before):
+        await world.list()
+        world.now += timedelta(minutes=10)
+    anaf.hold = asyncio.Event()
+    anaf.asked.clear()
+    caller = asyncio.create_task(world.renewal.access(uid, at=world.now))
+    await anaf.asked.wait()
+    assert await world.authorise(uid) == uid
+    anaf.hold.set()
+    assert (await caller).token.reveal() == anaf.issued[2]
+    (grant,) = world.grants.status()["grants"]  # type: ignore[attr-defined]
+    assert (grant["state"], grant["refused_at"]) == ("active", None)
+
+
+async def test_before_the_second_refusal_nobody_is_sent_to_the_holder(
+    world: World, anaf: Anaf
+) -> None:
+    await world.authorise()
+    anaf.token_answer = INVALID_GRANT
+    world.now = START + timedelta(days=91)
+    for minutes, reason in ((0, "second-try"), (9, "second-try"), (1, "needs-authorisation")):
+        world.now += timedelta(minutes=minutes)
+        answer = await world.list()
+        assert (answer.status, answer.headers["Arhivar-Reason"]) == (503, reason)
+        assert answer.headers.get("Retry-After") == ("600" if reason == "second-try" else None)
+
+
+async def test_a_grant_that_recovers_by_itself_is_told_before_one_that_is_lost(
+    world: World, anaf: Anaf
+) -> None:
+    await world.authorise()
+    anaf.serial, anaf.token_answer = "77:77", INVALID_GRANT
+    world.now = START + timedelta(days=91)
+    for _ in range(2):
+        await world.list()
+        world.now += timedelta(minutes=10)
+    assert world.state() == "needs_authorisation"
+    anaf.expires_in = 0
+    await world.authorise()
+    answer = await world.list()
+    assert (answer.status, answer.headers["Arhivar-Reason"]) == (503, "second-try")
+
+
 async def test_a_refused_grant_serves_until_its_access_token_ends(world: World, anaf: Anaf) -> None:
     await world.authorise()
     anaf.token_answer = INVALID_GRANT
@@ -210,15 +261,39 @@ async def test_a_previous_pair_that_anaf_still_takes_saves_the_grant(
     assert world.used_token() == anaf.issued[4]
 
 
-async def test_a_wrong_client_secret_does_not_end_the_grant(world: World, anaf: Anaf) -> None:
-    await world.authorise()
+async def test_a_wrong_client_secret_ends_no_grant_and_is_tried_every_ten_minutes_by_one(
+    world: World, anaf: Anaf
+) -> None:
+    for serial in ("11", "22", "33"):
+        anaf.serial = serial
+        await world.authorise()
     anaf.token_answer = (400, b'{"error":"invalid_client"}')
+    for minutes, refreshes in ((0, 1), (1, 1), (9, 1), (10, 2), (19, 2), (20, 3)):
+        world.now = START + timedelta(days=91, minutes=minutes)
+        for _ in range(3):
+            answer = await world.list()
+            assert (answer.status, answer.headers["Arhivar-Reason"]) == (503, "application")
+            assert answer.headers["Retry-After"] == "600"
+        assert len(anaf.refreshes) == refreshes
+    assert {grant["state"] for grant in world.grants.status()["grants"]} == {"active"}  # type: ignore[attr-defined]
+    anaf.token_answer = None
+    secret = Secret("another-secret-5512")
+    world.registration.set(CLIENT_ID, secret, CALLBACK, by="ana", at=world.now)
+    assert (await world.list()).status == 200, "the right secret serves at once"
+
+
+async def test_a_client_secret_that_does_not_open_can_be_entered_again(
+    world: World, anaf: Anaf
+) -> None:
+    await world.authorise()
+    world.database.shred(world.database.installation)  # as after a backup without its shred.db
+    assert (await world.list()).status == 200
+    assert world.grants.standing()["application"] is False
     world.now = START + timedelta(days=91)
-    for _ in range(3):
-        answer = await world.list()
-        assert answer.status in (502, 503)
-        world.now += timedelta(minutes=15)
-    assert world.state() == "active"
+    answer = await world.list()
+    assert (answer.status, answer.headers["Arhivar-Reason"]) == (503, "application")
+    world.registration.set(CLIENT_ID, Secret("x" * 20), CALLBACK, by="ana", at=world.now)
+    assert (await world.list()).status == 200
 
 
 async def test_after_a_401_the_token_is_renewed_once_and_the_call_repeated(

@@ -10,7 +10,7 @@ import pytest
 
 from appliance.core.errors import Busy
 from appliance.vault import renewal
-from appliance.vault.errors import NeedsAuthorisation, TokenRefused
+from appliance.vault.errors import TokenRefused
 from tests.support.anaf import INVALID_GRANT, MAINTENANCE, Anaf
 from tests.support.vault import CALLBACK, START, VaultProcess, World
 
@@ -168,6 +168,40 @@ async def test_a_grant_that_does_not_open_does_not_hold_up_the_others(
     assert len(anaf.refreshes) == 1
 
 
+async def test_those_that_do_not_open_take_nobodys_place_in_a_look(
+    world: World, anaf: Anaf, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(renewal, "A_LOOK", 2)
+    for uid in await authorise(world, anaf, 3):
+        world.database.shred(bytes.fromhex(uid))  # as after a backup without its shred.db
+    anaf.serial = "77:77"
+    world.now += timedelta(days=1)
+    await world.authorise()
+    world.now += timedelta(days=61)
+    await world.renewal.look()
+    assert len(anaf.refreshes) == 1
+
+
+async def test_a_clock_that_is_set_back_during_a_look_does_not_stretch_the_wait(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    waits: list[float] = []
+
+    async def set_back() -> datetime:
+        world.now -= timedelta(days=365)
+        raise OSError
+
+    async def noted(seconds: float) -> None:
+        waits.append(seconds)
+        raise asyncio.CancelledError
+
+    monkeypatch.setattr(world.renewal, "look", set_back)
+    monkeypatch.setattr(renewal, "_sleep", noted)
+    with pytest.raises(asyncio.CancelledError):
+        await world.renewal.keep_renewed()
+    assert max(waits) <= HOUR.total_seconds()
+
+
 async def test_two_processes_that_are_refused_together_are_refused_once(
     world: World, anaf: Anaf
 ) -> None:
@@ -181,7 +215,7 @@ async def test_two_processes_that_are_refused_together_are_refused_once(
     await asyncio.sleep(0)
     anaf.hold.set()
     outcomes = await asyncio.gather(first, second, return_exceptions=True)
-    assert [type(each) for each in outcomes] == [TokenRefused, NeedsAuthorisation]
+    assert [type(each) for each in outcomes] == [TokenRefused, TokenRefused]
     assert (len(anaf.refreshes), world.state()) == (1, "active")
 
 
@@ -229,7 +263,7 @@ async def test_without_the_application_a_token_that_lives_is_used_all_the_same(
     assert (await world.list()).status == 200
     world.now = START + timedelta(days=91)
     answer = await world.list()
-    assert (answer.status, answer.headers["Arhivar-Reason"]) == (503, "needs-authorisation")
+    assert (answer.status, answer.headers["Arhivar-Reason"]) == (503, "application")
     assert anaf.refreshes == []
 
 
