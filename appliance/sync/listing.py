@@ -69,7 +69,7 @@ async def list_client(job: Job, context: Context, at: datetime) -> None:
 def _needs_more_than_minutes(error: ArhivarError) -> bool:
     """Tell whether a person or the next day is needed: whoever looks on need not go on looking."""
     if isinstance(error, Deferred):
-        return error.reason == "list-quota"
+        return error.reason in ("list-quota", "second-try", "application")
     kind = spv.FaultKind
     return isinstance(error, NotLinked) or (
         isinstance(error, spv.SpvFault)

@@ -389,6 +389,24 @@ def _raise_refusal(response: httpx.Response) -> None:
 
 
 _DEFERRED = {
+    "second-try": Sentence(
+        "ANAF a refuzat reînnoirea autorizării SPV. Încercăm singuri a doua oară; dacă și atunci "
+        "este refuzată, titularul certificatului digital primește un e-mail.",
+        "ANAF refused to renew the SPV authorisation; it is tried a second time without you, and "
+        "if it is refused then as well the certificate's holder gets a mail",
+    ),
+    "application": Sentence(
+        "ANAF nu recunoaște aplicația firmei. Administratorul verifică client_id și client_secret "
+        "în pagina „Aplicația ANAF”; apoi continuăm singuri.",
+        "ANAF does not know the firm's application; the administrator checks client_id and "
+        "client_secret on the page “ANAF application”, then it goes on without you",
+    ),
+    "busy": Sentence(
+        "Seiful (arhivar-vault) nu poate scrie pe disc. Administratorul eliberează spațiu; "
+        "încercăm din nou singuri.",
+        "the vault (arhivar-vault) cannot write to its disk; the administrator frees some space, "
+        "it is tried again without you",
+    ),
     "rate": Sentence(
         "S-a atins plafonul ANAF de apeluri pe minut. Continuăm singuri.",
         "ANAF's ceiling of calls a minute is reached; it goes on without you",

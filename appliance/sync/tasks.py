@@ -12,6 +12,7 @@ back with a sentence and a time, or parked when trying again cannot help:
 
     the vault says "rate"              given back; no call before its Retry-After
     another refusal, transient, clock  again later: Retry-After, or 5 s doubling to 15 min
+    no token just now                  in ten minutes, with the client's other messages
     not linked, token                  in an hour, or when somebody asks to fetch; told once
     ANAF's daily quota                 past midnight in Romania
     expired, gone                      message: settled with the sentence; list: parked
@@ -190,6 +191,13 @@ async def _defer(job: Job, context: Context, deferred: Deferred) -> None:
                 await messages.explain(job.object_uid, deferred.sentence)
         return
     wait: float = deferred.after_seconds
+    if deferred.reason in ("second-try", "application"):
+        # One refusal speaks for all messages of the client.
+        client_id, _ = await _client_of(job)
+        async with transaction():
+            await _later(job, 0 if job.kind == "message" else wait, deferred.sentence)
+            await jobs.hold(client_id, ["message"], at, wait, deferred.sentence)
+        return
     if deferred.reason in ("unreachable", "broken"):
         await _no_answer("api", job, deferred.sentence)
         wait = max(wait, _backoff(job.attempts))

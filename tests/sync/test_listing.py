@@ -393,6 +393,8 @@ async def test_what_somebody_waits_for_comes_before_the_nights(desk: Desk) -> No
     [
         (refusal(403, "unmapped"), True),
         (refusal(503, "needs-authorisation"), True),
+        (refusal(503, "second-try", 600), True),
+        (refusal(503, "application", 600), True),
         (refusal(429, "list-quota", 9000), True),
         (eroare("Nu aveti drept in SPV pentru CIF=1"), True),
         (eroare("S-au facut deja 1500 interogari de tip lista mesaje"), True),

@@ -156,6 +156,33 @@ async def test_a_token_that_is_gone_is_noticed_once_and_the_client_waits(
     assert (await messages.progress())[MessageState.ARCHIVED] >= len(MANY) - 1
 
 
+@pytest.mark.parametrize(
+    ("reason", "words"),
+    [("second-try", "second time"), ("application", "application"), ("busy", "disk")],
+)
+async def test_what_ends_without_the_holder_is_no_missing_authorisation_and_no_outage(
+    desk: Desk, reason: str, words: str
+) -> None:
+    await offered(desk, refusal(503, reason, 600), times=9)
+
+    for _ in range(3):
+        await desk.run("message")
+
+    asked = len(MANY) if reason == "busy" else 1  # that one speaks for the client
+    assert len(desk.vault.downloads) == asked
+    assert await alerts.open_for(desk.world.alfa) == []
+    assert await outages.current() is None
+    waits = await engine.fetch("SELECT problem FROM job WHERE state = 'queued'")
+    assert len(waits) == len(MANY)
+    assert all(words in row["problem"] for row in waits)
+
+    desk.vault.answers.clear()
+    await desk.listing()
+    await desk.run("message", at=datetime.now(UTC) + timedelta(minutes=11))
+
+    assert (await messages.progress())[MessageState.ARCHIVED] >= len(MANY) - 1
+
+
 async def test_a_right_that_is_gone_settles_one_message_not_thousands(desk: Desk) -> None:
     await offered(desk, eroare("Nu aveti dreptul sa descarcati acest mesaj"), times=9)
     gone = eroare(f"Nu aveti drept in SPV pentru CIF={ALFA}")
