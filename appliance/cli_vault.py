@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
-import shutil
 import stat
 import sys
 from pathlib import Path
@@ -175,12 +175,15 @@ def _give(settings: Settings, paths: list[Path]) -> None:
     """Give the paths to the vault's user, when we are root and there is one."""
     if settings.single_user or os.geteuid() != 0:
         return
+    import grp
+    import pwd
+
     owner = command.OWNERS["vault"]
-    for path in paths:
-        try:
-            shutil.chown(path, owner, owner)
-        except LookupError:
-            return  # the user does not exist: nobody drops to it either
+    with contextlib.suppress(KeyError):  # it does not exist: nobody drops to it either
+        uid, gid = pwd.getpwnam(owner).pw_uid, grp.getgrnam(owner).gr_gid
+        for path in paths:
+            # What lies in the vault's directory may be a link that its user made.
+            os.chown(path, uid, gid, follow_symlinks=path == settings.vault_dir)
 
 
 def _is_plain(path: Path) -> bool:

@@ -102,3 +102,12 @@ def test_the_keys_live_their_whole_life_as_the_vaults_user(box: Box) -> None:
     assert "back in" in box.arhivar("vault", "recover", typed=" ".join(groups))
     assert box.strangers() == []
     running(box, lambda: None)
+
+
+def test_root_gives_away_nothing_that_the_vaults_user_put_in_the_keys_place(box: Box) -> None:
+    of_root = box.settings.vault_dir.with_name("of-root")
+    of_root.touch(0o600)
+    box.settings.vault_key_file.unlink(missing_ok=True)
+    box.settings.vault_key_file.symlink_to(of_root)
+    box.arhivar("init", "--firm", "Contab", "--email", "ana@contab.ro", "--name", "Ana")
+    assert of_root.stat().st_uid == 0
