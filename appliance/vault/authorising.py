@@ -24,6 +24,8 @@ from appliance.vault.tokens import Tokens, times
 STATE_LIFE = timedelta(minutes=10)
 # Browsers that are away at once; a portal that was taken over could else fill the disk.
 MAX_WAITING = 500
+# Of one browser: else a single person could use up the others' places.
+OF_A_SESSION = 20
 
 
 @dataclass(frozen=True)
@@ -67,7 +69,7 @@ class Authorising:
         """Return the address for the browser and the `state` that must come back.
 
         The state belongs to this session (and to `grant`, when one is to be
-        renewed), serves once and for ten minutes.
+        renewed), serves once and for ten minutes. Of a session the last 20 count.
         """
         application = self._registration.registered()
         if grant is not None:
@@ -75,6 +77,12 @@ class Authorising:
         state = secrets.token_urlsafe(32)
         with self._db.transaction() as connection:
             connection.execute("DELETE FROM authorisation WHERE expires_at < ?", (to_text(at),))
+            connection.execute(
+                "DELETE FROM authorisation WHERE session_hash = ? AND state_hash NOT IN ("
+                "SELECT state_hash FROM authorisation WHERE session_hash = ? "
+                "ORDER BY expires_at DESC LIMIT ?)",
+                (_hash(session), _hash(session), OF_A_SESSION - 1),
+            )
             (waiting,) = connection.execute("SELECT COUNT(*) FROM authorisation").fetchone()
             if waiting >= MAX_WAITING:
                 raise Busy(

@@ -81,9 +81,7 @@ async def run(settings: Settings) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
     async with contextlib.AsyncExitStack() as stack:
-        database = _open(settings.vault_dir, keyring)
-        stack.callback(database.close)
-        stack.enter_context(only_one(settings.vault_dir))
+        database = _open(settings.vault_dir, keyring, stack)
         http = await stack.enter_async_context(_client())
         server = AuthorisationServer(settings.spv_oauth_url, http)
         parts = Parts.of(database, server, settings.vault_dir, _now)
@@ -200,9 +198,14 @@ def _remove_stale(path: Path) -> None:
     )
 
 
-def _open(directory: Path, keyring: Keyring) -> Database:
+def _open(directory: Path, keyring: Keyring, stack: contextlib.AsyncExitStack) -> Database:
     try:
-        return Database(directory, keyring, at=_now())
+        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        # First: whoever is one too many neither upgrades the files nor takes a key into use.
+        stack.enter_context(only_one(directory))
+        database = Database(directory, keyring, at=_now())
+        stack.callback(database.close)
+        return database
     except (OSError, sqlite3.DatabaseError) as error:
         raise ConfigError(
             Sentence(

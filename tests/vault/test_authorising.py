@@ -126,6 +126,20 @@ async def test_authorisations_that_nobody_finishes_are_so_many_at_most(
     world.authorising.begin("session", requested_by="ana", at=world.now)
 
 
+async def test_one_session_that_begins_without_end_takes_nobodys_place(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(authorising, "MAX_WAITING", 30)
+    await world.authorise()
+    _, others = world.authorising.begin("another", requested_by="dan", at=world.now)
+    for _ in range(50):
+        world.now += timedelta(seconds=1)
+        _, last = world.authorising.begin("session", requested_by="ana", at=world.now)
+    for session, state in (("another", others), ("session", last)):
+        code = Secret("c")
+        await world.authorising.finish(session, state, code=code, error=None, at=world.now)
+
+
 @pytest.mark.parametrize(
     ("error", "code"),
     [

@@ -19,7 +19,8 @@ import httpx
 import pytest
 
 from appliance.core import chain
-from appliance.vault import server
+from appliance.vault import keys, server
+from appliance.vault.access import used_keys
 from appliance.vault.errors import VaultRunning
 from tests.support.anaf import CLIENT_SECRET, Anaf
 from tests.support.vault import RUNNER, VaultProcess
@@ -211,6 +212,7 @@ async def test_the_memory_is_locked_where_no_limit_could_make_that_fail_later(
 
 
 async def test_a_vault_that_runs_is_not_replaced(vault: VaultProcess) -> None:
+    keys.create(vault.directory / "vault" / "kek.2")
     second = await asyncio.create_subprocess_exec(
         sys.executable,
         "-c",
@@ -221,6 +223,7 @@ async def test_a_vault_that_runs_is_not_replaced(vault: VaultProcess) -> None:
     _, errors = await second.communicate()
     assert second.returncode != 0
     assert b"VaultRunning" in errors
+    assert len(used_keys(vault.directory / "vault")) == 1, "only the one that serves uses a key"
     assert (await vault.enrol.get("/status")).status_code == 200
 
 
