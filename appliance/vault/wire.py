@@ -29,6 +29,8 @@ log = logging.getLogger(__name__)
 
 MAX_BODY = 65_536
 _IDLE_SECONDS = 120
+# More than our neighbours ever use; each is an open file, of which a renewal needs a few.
+_CONNECTIONS = 300
 _CHUNK = 65_536
 
 
@@ -118,6 +120,9 @@ class Server:
     async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()
         assert task is not None
+        if len(self._tasks) >= _CONNECTIONS:
+            writer.close()
+            return
         self._tasks.add(task)
         try:
             uid = _peer_uid(writer)
@@ -241,7 +246,9 @@ async def _respond(
         elif body:
             async for chunk in answer.body:
                 writer.write(connection.send(h11.Data(data=chunk)) or b"")
-                await writer.drain()
+                # Who reads no more holds one of the connections to ANAF.
+                async with asyncio.timeout(_IDLE_SECONDS):
+                    await writer.drain()
         writer.write(connection.send(h11.EndOfMessage()) or b"")
         await writer.drain()
     except BaseException:
