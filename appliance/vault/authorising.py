@@ -24,8 +24,11 @@ from appliance.vault.tokens import Tokens, times
 STATE_LIFE = timedelta(minutes=10)
 # Browsers that are away at once; a portal that was taken over could else fill the disk.
 MAX_WAITING = 500
-# Of one browser: else a single person could use up the others' places.
-OF_A_SESSION = 20
+# Of one person in as many minutes as a state lives: who begins again and again could else use
+# up the others' places, or send ANAF made-up codes in the firm's name without end.
+OF_A_PERSON = 30
+# States that do not fit, in the audit chain: a browser can bring any number of them.
+BAD_A_MINUTE = 10
 
 
 @dataclass(frozen=True)
@@ -55,6 +58,8 @@ class Authorising:
         self._registration = registration
         self._grants = grants
         self._tokens = tokens
+        self._begun: dict[str, list[datetime]] = {}  # when, by the person who began
+        self._bad: list[datetime] = []
 
     def begin(
         self,
@@ -69,30 +74,21 @@ class Authorising:
         """Return the address for the browser and the `state` that must come back.
 
         The state belongs to this session (and to `grant`, when one is to be
-        renewed), serves once and for ten minutes. Of a session the last 20 count.
+        renewed), serves once and for ten minutes.
+        Raises `Busy` when too many were begun and not finished, or by this person.
         """
         application = self._registration.registered()
         if grant is not None:
             self._grants.row(grant)
+        begun = self._begun_lately(at)
+        if len(begun.get(requested_by, ())) >= OF_A_PERSON:
+            raise _too_many()
         state = secrets.token_urlsafe(32)
         with self._db.transaction() as connection:
             connection.execute("DELETE FROM authorisation WHERE expires_at < ?", (to_text(at),))
-            connection.execute(
-                "DELETE FROM authorisation WHERE session_hash = ? AND state_hash NOT IN ("
-                "SELECT state_hash FROM authorisation WHERE session_hash = ? "
-                "ORDER BY expires_at DESC LIMIT ?)",
-                (_hash(session), _hash(session), OF_A_SESSION - 1),
-            )
             (waiting,) = connection.execute("SELECT COUNT(*) FROM authorisation").fetchone()
             if waiting >= MAX_WAITING:
-                raise Busy(
-                    Sentence(
-                        "Prea multe autorizări sunt începute și neterminate; încearcă din nou "
-                        "peste zece minute.",
-                        "too many authorisations were begun and not finished; try again in ten "
-                        "minutes",
-                    )
-                )
+                raise _too_many()
             connection.execute(
                 "INSERT INTO authorisation "
                 "(state_hash, session_hash, grant_uid, requested_by, holder, about, expires_at) "
@@ -108,7 +104,13 @@ class Authorising:
                 ),
             )
             self._db.append("authorisation:begin", requested_by, grant or "", {}, at=at)
+        begun.setdefault(requested_by, []).append(at)
         return self._server.authorise_url(application, state), state
+
+    def _begun_lately(self, at: datetime) -> dict[str, list[datetime]]:
+        lately = {who: _within(STATE_LIFE, moments, at) for who, moments in self._begun.items()}
+        self._begun = {who: moments for who, moments in lately.items() if moments}
+        return self._begun
 
     async def finish(
         self, session: str, state: str, *, code: Secret | None, error: str | None, at: datetime
@@ -207,7 +209,10 @@ class Authorising:
                 if to_text(at) < row["expires_at"]:
                     return row
                 who, why = row["requested_by"], "expired"
-            self._db.append("authorisation:bad-state", who, "", {"why": why}, at=at)
+            self._bad = _within(timedelta(minutes=1), self._bad, at)
+            if len(self._bad) < BAD_A_MINUTE:
+                self._bad.append(at)
+                self._db.append("authorisation:bad-state", who, "", {"why": why}, at=at)
         raise BadInput(
             Sentence(
                 "Cererea de autorizare a expirat (are 10 minute) sau a fost deja folosită; "
@@ -216,6 +221,19 @@ class Authorising:
                 "start linking SPV again",
             )
         )
+
+
+def _within(time: timedelta, moments: list[datetime], at: datetime) -> list[datetime]:
+    return [moment for moment in moments if at - time < moment <= at]
+
+
+def _too_many() -> Busy:
+    return Busy(
+        Sentence(
+            "Prea multe autorizări au fost începute; încearcă din nou peste zece minute.",
+            "too many authorisations were begun; try again in ten minutes",
+        )
+    )
 
 
 def _one_line(name: str) -> str:

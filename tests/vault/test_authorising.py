@@ -126,18 +126,39 @@ async def test_authorisations_that_nobody_finishes_are_so_many_at_most(
     world.authorising.begin("session", requested_by="ana", at=world.now)
 
 
-async def test_one_session_that_begins_without_end_takes_nobodys_place(
-    world: World, monkeypatch: pytest.MonkeyPatch
+async def test_one_person_who_begins_without_end_takes_nobodys_place_and_sends_no_more_codes(
+    world: World, anaf: Anaf
 ) -> None:
-    monkeypatch.setattr(authorising, "MAX_WAITING", 30)
     await world.authorise()
-    _, others = world.authorising.begin("another", requested_by="dan", at=world.now)
-    for _ in range(50):
+    anaf.code_answer = (400, b'{"error":"invalid_grant"}')
+    asked = len(anaf.token_requests)
+    for number in range(50):
         world.now += timedelta(seconds=1)
-        _, last = world.authorising.begin("session", requested_by="ana", at=world.now)
-    for session, state in (("another", others), ("session", last)):
-        code = Secret("c")
-        await world.authorising.finish(session, state, code=code, error=None, at=world.now)
+        try:
+            session = f"session-{number}"
+            _, state = world.authorising.begin(session, requested_by="eva", at=world.now)
+        except Busy:
+            continue
+        with pytest.raises(TokenRefused):
+            await world.authorising.finish(
+                session, state, code=Secret("made-up"), error=None, at=world.now
+            )
+    assert len(anaf.token_requests) - asked == authorising.OF_A_PERSON
+    anaf.code_answer = None
+    await world.authorise()
+    world.now += timedelta(minutes=10)
+    world.authorising.begin("session", requested_by="eva", at=world.now)
+
+
+async def test_states_that_do_not_fit_cannot_fill_the_chain(world: World) -> None:
+    await world.authorise()
+    for _ in range(100):
+        with pytest.raises(BadInput):
+            await world.authorising.finish(
+                "session", "made-up", code=Secret("c"), error=None, at=world.now
+            )
+    noted = [entry["action"] for entry in world.audit()].count("authorisation:bad-state")
+    assert noted == authorising.BAD_A_MINUTE
 
 
 @pytest.mark.parametrize(
